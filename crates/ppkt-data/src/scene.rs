@@ -1,0 +1,41 @@
+//! One scene: a cloud and the views that see it.
+
+use image::RgbImage;
+use ppkt_geometry::{CameraModel, DepthMap, Rigid3, frame};
+
+/// Points with colour, and classes where the dataset has them. All lists have one entry a point.
+#[derive(Clone, Debug, Default)]
+pub struct Cloud {
+    /// Positions in the world frame of the scene, metres.
+    pub points: Vec<[f32; 3]>,
+    /// Red, green and blue, each 0 to 1: the sRGB bytes of the photograph over 255.
+    pub colours: Vec<[f32; 3]>,
+    /// Class of each point, 0 where unlabelled; `None` if the dataset has no labels.
+    pub classes: Option<Vec<u16>>,
+}
+
+/// One photograph with its camera and pose.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// The photograph.
+    pub image: RgbImage,
+    /// The camera that took it, for `image` at its size.
+    pub camera: CameraModel,
+    /// Pose of that camera in the world frame of the scene.
+    pub world_from_camera: Rigid3<frame::World, frame::Camera>,
+    /// Depth registered to *this* camera and image size, where there is one: it decides what is hidden.
+    pub depth: Option<DepthMap>,
+    /// Class of each pixel, row-major, 0 where unlabelled; `None` if the dataset has no labels.
+    pub classes: Option<Vec<u16>>,
+}
+
+/// A cloud and its views. A single RGB-D frame is a cloud with one view, a fused scan or a LiDAR sweep has many.
+#[derive(Clone, Debug)]
+pub struct Scene {
+    /// Name of the frame or scan, as a user finds it on disk.
+    pub name: String,
+    /// What the 3D network sees.
+    pub cloud: Cloud,
+    /// What the 2D network sees.
+    pub views: Vec<View>,
+}

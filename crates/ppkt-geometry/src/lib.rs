@@ -1,0 +1,1 @@
+//! Cameras, poses, depth, projection, visibility and voxels, with frames in the types.

@@ -1,0 +1,1 @@
+//! Losses between pixel and point embeddings.

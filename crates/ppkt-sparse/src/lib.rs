@@ -1,0 +1,1 @@
+//! Sparse voxel tensors and convolution for candle, in MinkowskiEngine's conventions.

@@ -1,0 +1,1 @@
+//! Sparse-voxel networks (the MinkUNet family) for ppkt.

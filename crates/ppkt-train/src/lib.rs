@@ -1,0 +1,1 @@
+//! Training drivers, optimisers, schedules, checkpoints and run folders of ppkt.
