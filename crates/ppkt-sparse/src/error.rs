@@ -1,0 +1,124 @@
+//! The crate's one error type.
+
+/// What can be wrong with a sparse tensor or an operation on it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SparseError {
+    /// A coordinate does not fit into the packed key.
+    #[error(
+        "row {row}: coordinate {coord:?} (batch, x, y, z) is out of range: batch must be in 0..={max_batch}, \
+         x, y, z in {min}..={max}; move the cloud's origin or use a larger voxel"
+    )]
+    OutOfRange {
+        /// Row in the caller's list.
+        row: usize,
+        /// Batch, x, y, z.
+        coord: [i32; 4],
+        /// Largest batch index.
+        max_batch: i32,
+        /// Smallest x, y, z.
+        min: i32,
+        /// Largest x, y, z.
+        max: i32,
+    },
+    /// Two rows have the same coordinate.
+    #[error("rows {first} and {second} have the same coordinate {coord:?}; voxelise the points first")]
+    Duplicate {
+        /// The lower row of the two.
+        first: usize,
+        /// The higher row of the two.
+        second: usize,
+        /// Batch, x, y, z.
+        coord: [i32; 4],
+    },
+    /// More rows than 32-bit row numbers hold.
+    #[error("{rows} rows are more than a sparse tensor holds ({max})")]
+    TooManyRows {
+        /// Number of rows given.
+        rows: usize,
+        /// Largest number of rows.
+        max: usize,
+    },
+    /// A batch index is not below the batch size that was given.
+    #[error("row {row} belongs to batch item {batch}, but the batch has {batch_size} items")]
+    BatchSize {
+        /// Row in the caller's list.
+        row: usize,
+        /// Its batch index.
+        batch: i32,
+        /// The size that was given.
+        batch_size: usize,
+    },
+    /// A tensor has another shape than the operation needs.
+    #[error("{op}: {what} must have shape {expected}, not {got:?}")]
+    Shape {
+        /// The operation.
+        op: &'static str,
+        /// The tensor in question.
+        what: &'static str,
+        /// The shape that is needed, in words.
+        expected: String,
+        /// The shape that was given.
+        got: Vec<usize>,
+    },
+    /// The kernel, stride or dilation is zero or too large.
+    #[error(
+        "kernel {kernel}, stride {stride}, dilation {dilation}: each must be at least 1, and the kernel at most {max_kernel}"
+    )]
+    Spec {
+        /// Kernel size.
+        kernel: usize,
+        /// Stride.
+        stride: usize,
+        /// Dilation.
+        dilation: usize,
+        /// Largest kernel size.
+        max_kernel: usize,
+    },
+    /// A transposed convolution has nowhere to go.
+    #[error(
+        "no coordinates of stride {wanted} are known to this tensor's manager (it knows {known:?}), so a tensor of \
+         stride {stride} cannot be upsampled by {factor}; upsampling goes back to coordinates that a strided \
+         convolution started from"
+    )]
+    NoFinerCoordinates {
+        /// Stride of the input.
+        stride: u32,
+        /// Factor of the upsampling.
+        factor: usize,
+        /// The stride that was looked for; 0 where the factor does not divide.
+        wanted: u32,
+        /// The strides that exist.
+        known: Vec<u32>,
+    },
+    /// The stride of the result would exceed the range of coordinates.
+    #[error("stride {stride} times {factor} is more than the range of coordinates allows ({max})")]
+    StrideTooLarge {
+        /// Stride of the input.
+        stride: u32,
+        /// Factor of the downsampling.
+        factor: usize,
+        /// The largest stride.
+        max: u32,
+    },
+    /// Two tensors do not live on the same coordinates.
+    #[error(
+        "{op}: the tensors have different coordinates (strides {left} and {right}, {left_rows} and {right_rows} rows); \
+         both must come from the same input and have the same stride"
+    )]
+    DifferentCoordinates {
+        /// The operation.
+        op: &'static str,
+        /// Stride of the first.
+        left: u32,
+        /// Stride of the second.
+        right: u32,
+        /// Rows of the first.
+        left_rows: usize,
+        /// Rows of the second.
+        right_rows: usize,
+    },
+    /// candle refused.
+    #[error(transparent)]
+    Candle(#[from] candle_core::Error),
+}

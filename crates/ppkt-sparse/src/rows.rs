@@ -1,0 +1,149 @@
+//! Row blocks: how the dense operations share a `[N, C]` tensor among threads.
+//!
+//! Every reduction over rows is made of partial sums over blocks of [`BLOCK_ROWS`] rows, added in the order of the
+//! blocks. The blocks depend on `N` alone, so results have the same bits for any number of threads.
+
+use std::ops::{Deref, Range};
+use std::sync::RwLockReadGuard;
+
+use candle_core::{CpuStorage, Layout, Storage, Tensor};
+use rayon::prelude::*;
+
+/// Rows of one block: with 64 channels a block is 64 KiB, which stays in a second-level cache.
+pub(crate) const BLOCK_ROWS: usize = 256;
+
+/// Below this many numbers, waking other threads costs more than they save.
+const SERIAL_BELOW: usize = 1 << 14;
+
+/// `f` of every block of rows, in the order of the blocks.
+pub(crate) fn map_blocks<T: Send>(rows: usize, cols: usize, f: impl Fn(Range<usize>) -> T + Sync) -> Vec<T> {
+    let range = |block: usize| block * BLOCK_ROWS..rows.min((block + 1) * BLOCK_ROWS);
+    let blocks = rows.div_ceil(BLOCK_ROWS);
+    if rows * cols < SERIAL_BELOW {
+        (0..blocks).map(|b| f(range(b))).collect()
+    } else {
+        (0..blocks).into_par_iter().map(|b| f(range(b))).collect()
+    }
+}
+
+/// As [`map_blocks`], with each block's part of `out` (of `cols` columns) to write to.
+pub(crate) fn map_blocks_mut<T: Send>(
+    out: &mut [f32],
+    cols: usize,
+    f: impl Fn(Range<usize>, &mut [f32]) -> T + Sync,
+) -> Vec<T> {
+    if cols == 0 {
+        return Vec::new();
+    }
+    let small = out.len() < SERIAL_BELOW;
+    let one = |(block, part): (usize, &mut [f32])| {
+        let first = block * BLOCK_ROWS;
+        f(first..first + part.len() / cols, part)
+    };
+    if small {
+        out.chunks_mut(BLOCK_ROWS * cols).enumerate().map(one).collect()
+    } else {
+        out.par_chunks_mut(BLOCK_ROWS * cols).enumerate().map(one).collect()
+    }
+}
+
+/// The part of a row-major `[N, cols]` slice that belongs to a range of rows.
+pub(crate) fn of_rows(data: &[f32], rows: Range<usize>, cols: usize) -> &[f32] {
+    &data[rows.start * cols..rows.end * cols]
+}
+
+/// The numbers of a contiguous f32 storage.
+pub(crate) fn f32_slice<'a>(
+    op: &'static str,
+    storage: &'a CpuStorage,
+    layout: &Layout,
+) -> candle_core::Result<&'a [f32]> {
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Ok(&storage.as_slice::<f32>()?[start..end]),
+        None => Err(candle_core::Error::RequiresContiguous { op }.bt()),
+    }
+}
+
+/// A borrowed view of a contiguous f32 tensor on the CPU.
+pub(crate) struct CpuView<'a> {
+    storage: RwLockReadGuard<'a, Storage>,
+    range: Range<usize>,
+}
+
+impl<'a> CpuView<'a> {
+    pub(crate) fn of(op: &'static str, tensor: &'a Tensor) -> candle_core::Result<Self> {
+        let (storage, layout) = tensor.storage_and_layout();
+        let Some((start, end)) = layout.contiguous_offsets() else {
+            return Err(candle_core::Error::RequiresContiguous { op }.bt());
+        };
+        match &*storage {
+            Storage::Cpu(cpu) => cpu.as_slice::<f32>().map(|_| ())?,
+            _ => candle_core::bail!("{op}: only tensors on the CPU have a gradient yet"),
+        }
+        Ok(Self { storage, range: start..end })
+    }
+}
+
+impl Deref for CpuView<'_> {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        match &*self.storage {
+            // `of` has checked both the device and the type.
+            Storage::Cpu(CpuStorage::F32(all)) => &all[self.range.clone()],
+            _ => &[],
+        }
+    }
+}
+
+/// Defines a function whose loops are compiled twice, once for AVX2, and chosen at run time.
+///
+/// The wider vectors change no bits: lanes are independent (columns), and Rust never contracts `a * b + c`.
+macro_rules! wide {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $body:block) => {
+        $(#[$meta])*
+        $vis fn $name($($arg: $ty),*) {
+            #[inline(always)]
+            fn plain($($arg: $ty),*) $body
+
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx2")]
+                fn avx2($($arg: $ty),*) {
+                    plain($($arg),*);
+                }
+                if std::arch::is_x86_feature_detected!("avx2") {
+                    #[expect(unsafe_code, reason = "the baseline's 128-bit vectors halve the speed of these loops")]
+                    // SAFETY: the processor was just found to have AVX2, the only thing `avx2` asks for.
+                    unsafe {
+                        avx2($($arg),*);
+                    }
+                    return;
+                }
+            }
+            plain($($arg),*);
+        }
+    };
+}
+pub(crate) use wide;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_cover_every_row_once() {
+        for rows in [0, 1, 255, 256, 257, 1000, 5000] {
+            let ranges = map_blocks(rows, 64, |r| r);
+            let all: Vec<usize> = ranges.into_iter().flatten().collect();
+            assert_eq!(all, (0..rows).collect::<Vec<_>>());
+            let mut out = vec![0.0; rows * 3];
+            map_blocks_mut(&mut out, 3, |r, part| {
+                for (row, p) in r.zip(part.chunks_mut(3)) {
+                    p.fill(row as f32);
+                }
+            });
+            assert!(out.chunks(3).enumerate().all(|(i, p)| p == [i as f32; 3]));
+        }
+    }
+}
