@@ -191,6 +191,33 @@ pub enum DataError {
         /// Why.
         problem: String,
     },
+    /// A scene whose parts do not fit together, or whose points cannot be placed in voxels.
+    #[error("frame {frame} cannot be used: {problem}")]
+    BadScene {
+        /// The frame's name.
+        frame: String,
+        /// What does not fit.
+        problem: String,
+    },
+    /// So many frames in a row are damaged that none could take their place.
+    #[error(
+        "no frame can take the place of damaged ones: {tried} in a row cannot be used; look at them with \
+         `ppkt data verify`; the last one: {last}"
+    )]
+    TooManyDamaged {
+        /// How many were tried.
+        tried: usize,
+        /// What is wrong with the last one.
+        last: Box<DataError>,
+    },
+    /// Code that reads or prepares a frame panicked: a fault of the program, or a file that breaks a decoder.
+    #[error("reading frame {frame} panicked: {message}")]
+    Panicked {
+        /// The frame's name.
+        frame: String,
+        /// The panic's message.
+        message: String,
+    },
     /// A frame number beyond the end.
     #[error("frame {index} asked for, but {dataset} has {len}")]
     OutOfRange {

@@ -1,11 +1,24 @@
 #![doc = include_str!("../README.md")]
 
+mod augment;
+mod batch;
 mod dataset;
 mod error;
+mod frame;
+mod link;
+mod loader;
+mod random;
 mod scene;
+mod setting;
+mod stream;
 mod uri;
 
+pub use augment::{Augment2d, Augment3d, CloudColour, ColourJitter, Elastic, ImageMap};
+pub use batch::{Batch, BatchConfig, OnDamaged, Pair, PointFeature};
 pub use dataset::{Classes, Dataset, Split};
 pub use error::DataError;
+pub use link::{Link, LinkConfig, link};
+pub use loader::Loader;
 pub use scene::{Cloud, Scene, View};
+pub use stream::BatchStream;
 pub use uri::{DataUri, OptionHelp, Scheme};

@@ -1,0 +1,174 @@
+//! From one scene to its part of a batch: link, thin, augment, voxelise.
+
+use ppkt_geometry::{Voxels, voxelise};
+use rand_chacha::ChaCha8Rng;
+
+use crate::batch::{Batch, BatchConfig, Pair, PointFeature};
+use crate::link::{Link, link};
+use crate::random::{Purpose, stream, subset};
+use crate::{Cloud, DataError, Scene, View};
+
+/// The random numbers of one frame at one place in the order.
+pub(crate) struct Draws {
+    image: ChaCha8Rng,
+    cloud: ChaCha8Rng,
+    thinning: ChaCha8Rng,
+}
+
+impl Draws {
+    pub(crate) fn new(seed: u64, item: u64) -> Self {
+        let of = |purpose| stream(seed, purpose, item);
+        Self { image: of(Purpose::Image), cloud: of(Purpose::Cloud), thinning: of(Purpose::Thinning) }
+    }
+}
+
+/// A batch of one frame, numbered from zero.
+pub(crate) fn prepare(scene: Scene, config: &BatchConfig, mut draws: Draws) -> Result<Batch, DataError> {
+    check_scene(&scene)?;
+    let n_read = scene.cloud.points.len();
+    let links = link(&scene, &config.link);
+    let Scene { name, cloud, views } = scene;
+    let mut frame = Linked { cloud, links };
+    frame.drop_far(&views, config.max_depth_m);
+    if config.max_points > 0 && frame.cloud.points.len() > config.max_points {
+        frame.keep(&subset(&mut draws.thinning, frame.cloud.points.len(), config.max_points));
+    }
+    frame.drop_at_random(views.len(), config, &mut draws.cloud);
+
+    let mut part = Batch { channels: config.channels(), frames: vec![name.clone()], ..Batch::default() };
+    frame.picture(&views, config, &mut draws.image, &mut part);
+    if part.pairs.is_empty() {
+        let problem = format!("no pixel sees any of the {n_read} points within {} m", config.max_depth_m);
+        return Err(DataError::NoPoints { frame: name, problem });
+    }
+    if config.max_pairs > 0 && part.pairs.len() > config.max_pairs {
+        let kept = subset(&mut draws.thinning, part.pairs.len(), config.max_pairs);
+        part.pairs = kept.iter().map(|&i| part.pairs[i as usize]).collect();
+    }
+
+    config.augment3d.apply(&mut frame.cloud, &mut draws.cloud);
+    let voxels = voxelise(&frame.cloud.points, config.voxel_size_m)
+        .map_err(|e| DataError::BadScene { frame: name, problem: format!("{e}; is it in metres?") })?;
+    part.coords = voxels.coords.iter().map(|&[x, y, z]| [0, x, y, z]).collect();
+    part.features = features(&frame.cloud, &config.features, &voxels);
+    part.n_points = frame.cloud.points.len();
+    // Until here a pair named its point.
+    part.pairs.iter_mut().for_each(|pair| pair.voxel = voxels.voxel_of_point[pair.voxel as usize]);
+    Ok(part)
+}
+
+/// A cloud and the pixels that see its points, thinned together.
+struct Linked {
+    cloud: Cloud,
+    links: Vec<Link>,
+}
+
+impl Linked {
+    /// Keeps the points listed, ascending, and their links.
+    fn keep(&mut self, kept: &[u32]) {
+        const GONE: u32 = u32::MAX;
+        let mut new_row = vec![GONE; self.cloud.points.len()];
+        kept.iter().enumerate().for_each(|(new, &old)| new_row[old as usize] = new as u32);
+        self.cloud.points = kept.iter().map(|&i| self.cloud.points[i as usize]).collect();
+        self.cloud.colours = kept.iter().map(|&i| self.cloud.colours[i as usize]).collect();
+        if let Some(classes) = &mut self.cloud.classes {
+            *classes = kept.iter().map(|&i| classes[i as usize]).collect();
+        }
+        self.links.retain_mut(|link| {
+            link.point = new_row[link.point as usize];
+            link.point != GONE
+        });
+    }
+
+    /// Drops points that are farther than `most_m` from every camera, and points that are not finite.
+    fn drop_far(&mut self, views: &[View], most_m: f32) {
+        let centres: Vec<[f32; 3]> = views
+            .iter()
+            .map(|view| view.world_from_camera.translation())
+            .map(|t| [t.x as f32, t.y as f32, t.z as f32])
+            .collect();
+        let squared = |p: &[f32; 3], c: &[f32; 3]| (0..3).map(|k| (p[k] - c[k]) * (p[k] - c[k])).sum::<f32>();
+        let near = |p: &[f32; 3]| centres.iter().any(|c| squared(p, c) <= most_m * most_m);
+        let points = &self.cloud.points;
+        if !points.iter().all(near) {
+            let kept: Vec<u32> = (0..points.len() as u32).filter(|&i| near(&points[i as usize])).collect();
+            self.keep(&kept);
+        }
+    }
+
+    fn drop_at_random(&mut self, n_views: usize, config: &BatchConfig, rng: &mut ChaCha8Rng) {
+        let count = |stays: &dyn Fn(u32) -> bool| {
+            let mut pairs = vec![0usize; n_views];
+            self.links.iter().filter(|l| stays(l.point)).for_each(|l| pairs[l.view as usize] += 1);
+            pairs
+        };
+        let before = count(&|_| true);
+        let enough = |stays: &[bool]| {
+            let after = count(&|point| stays[point as usize]);
+            after.iter().zip(&before).all(|(&left, &had)| left >= config.augment2d.enough_pairs(had))
+        };
+        if let Some(kept) = config.augment3d.draw_kept(&self.cloud.points, enough, rng) {
+            self.keep(&kept);
+        }
+    }
+
+    /// Augments the photographs and appends them with their pairs; a pair names its point for now.
+    fn picture(&self, views: &[View], config: &BatchConfig, rng: &mut ChaCha8Rng, part: &mut Batch) {
+        // Links are sorted by view.
+        let mut rest = self.links.as_slice();
+        for (view_idx, view) in views.iter().enumerate() {
+            let (own, others) = rest.split_at(rest.partition_point(|l| l.view as usize <= view_idx));
+            rest = others;
+            let (width, height) = view.image.dimensions();
+            let pixels = own.iter().map(|l| (l.u, l.v));
+            let map = config.augment2d.draw_map([width, height], config.image_size, pixels, rng);
+            let mut image = map.image(&view.image);
+            config.augment2d.recolour(&mut image, rng);
+            part.images.push(image);
+            part.frame_of_image.push(0);
+            part.pairs.extend(own.iter().filter_map(|l| {
+                let (u, v) = map.pixel(l.u, l.v)?;
+                Some(Pair { view: view_idx as u32, u, v, voxel: l.point })
+            }));
+        }
+    }
+}
+
+/// Refuses what would make pairs wrong or an index run over: a reader that breaks its promise.
+fn check_scene(scene: &Scene) -> Result<(), DataError> {
+    let Cloud { points, colours, classes } = &scene.cloud;
+    let bad = |problem: String| Err(DataError::BadScene { frame: scene.name.clone(), problem });
+    if colours.len() != points.len() || classes.as_ref().is_some_and(|c| c.len() != points.len()) {
+        return bad(format!("it has {} points, but {} colours (or classes)", points.len(), colours.len()));
+    }
+    for (i, view) in scene.views.iter().enumerate() {
+        let (image, camera) = (view.image.dimensions(), (view.camera.width(), view.camera.height()));
+        if image != camera {
+            return bad(format!("photograph {i} is {image:?} pixels, but its camera {camera:?}"));
+        }
+        let depth = view.depth.as_ref().map(|d| (d.width(), d.height()));
+        if depth.is_some_and(|d| d != image) {
+            return bad(format!("photograph {i} is {image:?} pixels, but its depth {depth:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// Features of the voxels: each the mean over its points.
+fn features(cloud: &Cloud, wanted: &[PointFeature], voxels: &Voxels) -> Vec<f32> {
+    let (low, high) = crate::augment::bounds(&cloud.points);
+    let middle = [0, 1, 2].map(|c| 0.5 * (low[c] + high[c]));
+    let channels = wanted.iter().map(|f| f.channels()).sum();
+    let mut rows = Vec::with_capacity(cloud.points.len() * channels);
+    for (point, colour) in cloud.points.iter().zip(&cloud.colours) {
+        for feature in wanted {
+            match feature {
+                PointFeature::Rgb => rows.extend(colour.map(|c| c - 0.5)),
+                PointFeature::Ones => rows.push(1.0),
+                PointFeature::Xyz => rows.extend([0, 1, 2].map(|c| point[c] - middle[c])),
+                PointFeature::Height => rows.push(point[2] - low[2]),
+            }
+        }
+    }
+    voxels.mean(&rows, channels)
+}
