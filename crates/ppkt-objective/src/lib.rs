@@ -1,1 +1,22 @@
-//! Losses between pixel and point embeddings.
+#![doc = include_str!("../README.md")]
+
+mod distance;
+mod embeddings;
+mod error;
+mod exp;
+mod fused;
+mod info_nce;
+mod nce;
+mod pooled;
+mod product;
+mod retrieval;
+mod rows;
+mod sample;
+
+pub use distance::{CentredCosine, Cosine, L2};
+pub use embeddings::{Embeddings, Loss, Objective};
+pub use error::ObjectiveError;
+pub use info_nce::InfoNce;
+pub use pooled::{PooledInfoNce, SegmentedEmbeddings};
+pub use retrieval::retrieval;
+pub use sample::sample_without_replacement;

@@ -1,0 +1,239 @@
+//! InfoNCE between groups of points and segments of pixels.
+//!
+//! M = pairs, V = views, S = segments of a view, K = segments that are kept, D = channels.
+
+use candle_core::Tensor;
+use rayon::prelude::*;
+
+use crate::embeddings::Loss;
+use crate::error::ObjectiveError;
+use crate::fused::{Outcome, Tracked, apply};
+use crate::info_nce::checked_temperature;
+use crate::nce::{Wanted, nce};
+use crate::rows::{SHORTEST, checked, length, pull_back_row};
+
+/// Added to the count that a sum is divided by, as the reference does.
+const COUNT_EPSILON: f64 = 1e-6;
+
+/// InfoNCE between superpixels and the points that they see (SLidR, Sautier et al. 2022, arXiv 2203.16258).
+///
+/// 1. Every point and every pixel of the feature map is brought to unit length.
+/// 2. A segment's query is the mean over its *pairs* of the points, its key the mean over *all* its pixels, paired or
+///    not; both sums are divided by count + 1e-6 and not brought to unit length again.
+/// 3. Segments without a pair are dropped; the others, of all views together, go through the cross-entropy of
+///    [`InfoNce`](crate::InfoNce).
+///
+/// [`Loss::retrieval_at_1`] is over the segments.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PooledInfoNce {
+    /// τ: 0.07 in the paper.
+    pub temperature: f64,
+}
+
+impl Default for PooledInfoNce {
+    fn default() -> Self {
+        Self { temperature: 0.07 }
+    }
+}
+
+/// Points, a dense feature map, and the segments that group both.
+#[derive(Debug, Clone)]
+pub struct SegmentedEmbeddings {
+    /// `[M, D]` raw, f32: the point of each pair.
+    pub point: Tensor,
+    /// `[V, H, W, D]` raw, f32: what the teacher's projection says about each pixel.
+    pub feature_map: Tensor,
+    /// `[V, H, W]` row-major: the segment of each pixel, an id below `segments_per_view`, local to its view, or
+    /// [`Self::NO_SEGMENT`].
+    pub segments: Vec<u32>,
+    /// S: how many ids a view has (not all need occur).
+    pub segments_per_view: u32,
+    /// `[M]`: view, row and column of the pixel of each pair.
+    pub pixels: Vec<[u32; 3]>,
+}
+
+impl SegmentedEmbeddings {
+    /// The id of a pixel that belongs to no segment: it and its pairs are left out.
+    pub const NO_SEGMENT: u32 = u32::MAX;
+}
+
+impl PooledInfoNce {
+    /// The loss of a batch, differentiable by the points and by the feature map.
+    ///
+    /// # Errors
+    /// If a shape does not fit another, a pair points outside the map, an id is too large, no pair lies in a segment,
+    /// or a value is not finite.
+    pub fn loss(&self, input: &SegmentedEmbeddings) -> Result<Loss, ObjectiveError> {
+        let temperature = checked_temperature(self.temperature)?;
+        let (groups, dim) = grouped(input)?;
+        let point = checked("point", &input.point)?;
+        let feature_map = checked("feature_map", &input.feature_map)?;
+        apply("pooled_info_nce", [&point, &feature_map], move |[point, map], tracked| {
+            fused(point, map, dim, temperature, &groups, tracked)
+        })
+    }
+}
+
+/// Which rows belong to which of the kept segments.
+struct Groups {
+    points: Members,
+    pixels: Members,
+}
+
+/// Rows by group: group `g` has `rows[starts[g]..starts[g + 1]]`, ascending.
+struct Members {
+    starts: Vec<usize>,
+    rows: Vec<u32>,
+}
+
+impl Members {
+    /// `groups[row]` is the group of a row, or `NO_SEGMENT`.
+    fn new(groups: &[u32], n_groups: usize) -> Self {
+        let mut starts = vec![0usize; n_groups + 1];
+        for &g in groups.iter().filter(|&&g| g != SegmentedEmbeddings::NO_SEGMENT) {
+            starts[g as usize + 1] += 1;
+        }
+        for g in 0..n_groups {
+            starts[g + 1] += starts[g];
+        }
+        let mut next = starts.clone();
+        let mut rows = vec![0u32; starts[n_groups]];
+        for (row, &g) in groups.iter().enumerate() {
+            if g != SegmentedEmbeddings::NO_SEGMENT {
+                rows[next[g as usize]] = row as u32;
+                next[g as usize] += 1;
+            }
+        }
+        Self { starts, rows }
+    }
+
+    fn of(&self, group: usize) -> &[u32] {
+        &self.rows[self.starts[group]..self.starts[group + 1]]
+    }
+
+    fn n_groups(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    /// `[K, D]` mean of the unit rows of each group.
+    fn means(&self, raw: &[f32], dim: usize) -> Vec<f32> {
+        let mut means = vec![0f32; self.n_groups() * dim];
+        means.par_chunks_exact_mut(dim).enumerate().for_each_init(
+            Vec::new,
+            |sum: &mut Vec<f64>, (g, mean)| {
+                sum.clear();
+                sum.resize(dim, 0.0);
+                for &row in self.of(g) {
+                    let row = &raw[row as usize * dim..][..dim];
+                    let scale = 1.0 / length(row).max(SHORTEST);
+                    sum.iter_mut().zip(row).for_each(|(s, &x)| *s += f64::from(x) * scale);
+                }
+                let divisor = self.of(g).len() as f64 + COUNT_EPSILON;
+                mean.iter_mut().zip(sum).for_each(|(m, s)| *m = (*s / divisor) as f32);
+            },
+        );
+        means
+    }
+
+    /// From the gradient by the means to that by the raw rows; rows without a group get zero.
+    fn pull_back(&self, raw: &[f32], dim: usize, mean_grad: &[f32]) -> Vec<f32> {
+        let mut group_of = vec![SegmentedEmbeddings::NO_SEGMENT; raw.len() / dim];
+        for g in 0..self.n_groups() {
+            self.of(g).iter().for_each(|&row| group_of[row as usize] = g as u32);
+        }
+        let mut grad = vec![0f32; raw.len()];
+        let rows = grad.par_chunks_exact_mut(dim).zip(raw.par_chunks_exact(dim)).zip(&group_of);
+        rows.for_each_init(Vec::new, |unit: &mut Vec<f32>, ((grad, row), &g)| {
+            if g == SegmentedEmbeddings::NO_SEGMENT {
+                return;
+            }
+            let g = g as usize;
+            let (length, share) = (length(row), 1.0 / (self.of(g).len() as f64 + COUNT_EPSILON));
+            let scale = 1.0 / length.max(SHORTEST);
+            unit.clear();
+            unit.extend(row.iter().map(|&x| (f64::from(x) * scale) as f32));
+            let by_mean = &mean_grad[g * dim..(g + 1) * dim];
+            grad.iter_mut().zip(by_mean).for_each(|(o, &m)| *o = (f64::from(m) * share) as f32);
+            pull_back_row(grad, unit, length);
+        });
+        grad
+    }
+}
+
+/// Checks the input and sorts points and pixels into the segments that have a pair, in order of view and id.
+fn grouped(input: &SegmentedEmbeddings) -> Result<(Groups, usize), ObjectiveError> {
+    let shape = |what, expected: String, got: Vec<usize>| ObjectiveError::Shape { what, expected, got };
+    let &[v, h, w, dim] = input.feature_map.dims() else {
+        let got = input.feature_map.dims().to_vec();
+        return Err(shape("feature_map", "[V, H, W, D]".into(), got));
+    };
+    if input.point.dims() != [input.pixels.len(), dim] {
+        let expected = format!("[{}, {dim}] (pairs, channels of the feature map)", input.pixels.len());
+        return Err(shape("point", expected, input.point.dims().to_vec()));
+    }
+    if input.segments.len() != v * h * w {
+        let expected = format!("[{v}, {h}, {w}], as the feature map has,");
+        return Err(shape("segments", expected, vec![input.segments.len()]));
+    }
+    let (none, per_view) = (SegmentedEmbeddings::NO_SEGMENT, input.segments_per_view);
+    if let Some(pixel) = input.segments.iter().position(|&s| s >= per_view && s != none) {
+        let got = input.segments[pixel];
+        return Err(ObjectiveError::Segment { pixel, got, segments_per_view: per_view });
+    }
+
+    // Ids unique over the batch, then renumbered without gaps.
+    let global = |pixel: usize| match input.segments[pixel] {
+        id if id == none => None,
+        id => Some(pixel / (h * w) * per_view as usize + id as usize),
+    };
+    let mut segment_of_pair = Vec::with_capacity(input.pixels.len());
+    let mut slots = vec![none; v * per_view as usize];
+    for (pair, &got) in input.pixels.iter().enumerate() {
+        let [view, row, col] = got.map(|i| i as usize);
+        if view >= v || row >= h || col >= w {
+            return Err(ObjectiveError::Pair { pair, got, views_height_width: [v, h, w] });
+        }
+        let segment = global((view * h + row) * w + col);
+        segment_of_pair.push(segment);
+        if let Some(s) = segment {
+            slots[s] = 0;
+        }
+    }
+    let mut n_kept = 0u32;
+    for slot in slots.iter_mut().filter(|s| **s != none) {
+        *slot = n_kept;
+        n_kept += 1;
+    }
+    if n_kept == 0 {
+        return Err(ObjectiveError::Empty { what: "the list of segments with a pair" });
+    }
+    let slot_of = |segment: Option<usize>| segment.map_or(none, |s| slots[s]);
+    let of_pairs: Vec<u32> = segment_of_pair.into_iter().map(slot_of).collect();
+    let of_pixels: Vec<u32> = (0..v * h * w).map(|pixel| slot_of(global(pixel))).collect();
+    let points = Members::new(&of_pairs, n_kept as usize);
+    let pixels = Members::new(&of_pixels, n_kept as usize);
+    Ok((Groups { points, pixels }, dim))
+}
+
+fn fused(
+    point: &[f32],
+    map: &[f32],
+    dim: usize,
+    temperature: f64,
+    groups: &Groups,
+    tracked: Tracked,
+) -> Outcome {
+    let (query, key) = (groups.points.means(point, dim), groups.pixels.means(map, dim));
+    let [point_tracked, map_tracked] = tracked;
+    let wanted = Wanted { query: point_tracked, key: map_tracked };
+    let nce = nce(&query, &key, dim, temperature, wanted);
+    let mut grads = [Vec::new(), Vec::new()];
+    if point_tracked {
+        grads[0] = groups.points.pull_back(point, dim, &nce.query_grad);
+    }
+    if map_tracked {
+        grads[1] = groups.pixels.pull_back(map, dim, &nce.key_grad);
+    }
+    let retrieval_at_1 = nce.n_hits as f32 / groups.points.n_groups() as f32;
+    Outcome { loss: nce.loss, retrieval_at_1, grads }
+}
