@@ -240,7 +240,8 @@ impl Lens {
             x -= (d * e_x - b * e_y) / det;
             y -= (a * e_y - b * e_x) / det;
         }
-        if !(left <= SOLVED * (1.0 + r_d)) {
+        // NaN must not pass.
+        if left.is_nan() || left > SOLVED * (1.0 + r_d) {
             return Err(InverseFailure::NoConvergence(left));
         }
         if x.hypot(y) > limit {

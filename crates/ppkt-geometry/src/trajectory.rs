@@ -51,7 +51,7 @@ impl<Dst, Src> Trajectory<Dst, Src> {
         let after = self.poses.partition_point(|(t, _)| *t < time_s);
         match self.poses.get(after) {
             // A measured pose needs no neighbour.
-            Some((t, pose)) if *t == time_s => return Ok(*pose),
+            Some((t, pose)) if *t == time_s => Ok(*pose),
             Some((t, pose)) if after > 0 => {
                 let (t_before, before) = &self.poses[after - 1];
                 let gap_s = t - t_before;
