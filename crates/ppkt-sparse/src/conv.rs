@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp2, DType, Layout, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp2, DType, Layout, Shape, Storage, Tensor};
 
 use crate::kernel_map::{KernelMap, PairLists};
-use crate::{ConvSpec, SparseError, SparseTensor, kernels};
+use crate::kernels::{self, Simd, Weight};
+use crate::{ConvSpec, SparseError, SparseTensor};
 
 /// Sparse convolution.
 ///
@@ -68,35 +69,61 @@ fn apply(
         let expected = format!("[{volume}, {cin}, channels] and type f32 (it is {:?})", weight.dtype());
         return Err(SparseError::Shape { op, what: "weight", expected, got: weight.dims().to_vec() });
     }
-    let conv = Conv { map, direction };
+    let conv = Conv { map, direction, simd: Simd::selected()? };
     let features = x.features().contiguous()?.apply_op2(&weight.contiguous()?, conv)?;
     SparseTensor::on(x.manager(), stride, features)
 }
 
+/// Which side of the map is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Direction {
     ToCoarse,
     ToFine,
 }
 
-struct Conv {
-    map: Arc<KernelMap>,
-    direction: Direction,
-}
-
-impl Conv {
-    fn lists(&self) -> &PairLists {
-        match self.direction {
-            Direction::ToCoarse => self.map.by_coarse(),
-            Direction::ToFine => self.map.by_fine(),
+impl Direction {
+    fn lists(self, map: &KernelMap) -> &PairLists {
+        match self {
+            Self::ToCoarse => map.by_coarse(),
+            Self::ToFine => map.by_fine(),
         }
     }
 
-    fn lists_back(&self) -> &PairLists {
-        match self.direction {
-            Direction::ToCoarse => self.map.by_fine(),
-            Direction::ToFine => self.map.by_coarse(),
+    fn back(self) -> Self {
+        match self {
+            Self::ToCoarse => Self::ToFine,
+            Self::ToFine => Self::ToCoarse,
         }
+    }
+}
+
+struct Conv {
+    map: Arc<KernelMap>,
+    direction: Direction,
+    simd: Simd,
+}
+
+impl Conv {
+    /// The gradient of the features: the product over the same pairs the other way round.
+    fn features_gradient(&self, x: &Tensor, w: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor> {
+        let (cin, cout) = (x.dims()[1], grad.dims()[1]);
+        // In a symmetric map the pairs under `k` are those under `K - 1 - k` the other way round: no second list.
+        let mirrored = self.map.spec().is_symmetric();
+        let direction = if mirrored { self.direction } else { self.direction.back() };
+        let lists = direction.lists(&self.map);
+        let dx = with_slices(w, grad, |w, grad| {
+            let weight = Weight { data: w, cin, cout, transposed: true, mirrored };
+            kernels::gather_product(self.simd, lists, grad, weight)
+        })?;
+        Tensor::from_vec(dx, x.shape(), x.device())
+    }
+
+    fn weight_gradient(&self, x: &Tensor, w: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor> {
+        let (cin, cout) = (x.dims()[1], grad.dims()[1]);
+        let lists = self.direction.lists(&self.map);
+        let dw =
+            with_slices(x, grad, |x, grad| kernels::weight_gradient(self.simd, lists, x, cin, grad, cout))?;
+        Tensor::from_vec(dw, w.shape(), w.device())
     }
 }
 
@@ -114,9 +141,9 @@ impl CustomOp2 for Conv {
     ) -> candle_core::Result<(CpuStorage, Shape)> {
         let (x, w) = (slice(s1, l1)?, slice(s2, l2)?);
         let (cin, cout) = (l1.dims()[1], l2.dims()[l2.dims().len() - 1]);
-        let lists = self.lists();
-        let mut out = vec![0f32; lists.n_target * cout];
-        kernels::gather_product(lists, x, cin, w, cout, &mut out);
+        let lists = self.direction.lists(&self.map);
+        let weight = Weight { data: w, cin, cout, transposed: false, mirrored: false };
+        let out = kernels::gather_product(self.simd, lists, x, weight);
         Ok((CpuStorage::F32(out), (lists.n_target, cout).into()))
     }
 
@@ -128,26 +155,9 @@ impl CustomOp2 for Conv {
         grad: &Tensor,
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
         let grad = grad.contiguous()?;
-        let (cin, cout) = (x.dims()[1], grad.dims()[1]);
-        let g = grad.flatten_all()?.to_vec1::<f32>()?;
-        let dx = if x.track_op() {
-            let lists = self.lists_back();
-            let wt = w.transpose(candle_core::D::Minus2, candle_core::D::Minus1)?.contiguous()?;
-            let wt = wt.flatten_all()?.to_vec1::<f32>()?;
-            let mut dx = vec![0f32; lists.n_target * cin];
-            kernels::gather_product(lists, &g, cout, &wt, cin, &mut dx);
-            Some(Tensor::from_vec(dx, x.shape(), x.device())?)
-        } else {
-            None
-        };
-        let dw = if w.track_op() {
-            let xs = x.flatten_all()?.to_vec1::<f32>()?;
-            let mut dw = vec![0f32; w.elem_count()];
-            kernels::weight_gradient(self.lists(), &xs, cin, &g, cout, &mut dw);
-            Some(Tensor::from_vec(dw, w.shape(), w.device())?)
-        } else {
-            None
-        };
+        // candle insists on a gradient for every argument that depends on a variable, and on no other.
+        let dx = x.track_op().then(|| self.features_gradient(x, w, &grad)).transpose()?;
+        let dw = w.track_op().then(|| self.weight_gradient(x, w, &grad)).transpose()?;
         Ok((dx, dw))
     }
 }
@@ -158,4 +168,17 @@ pub(crate) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> candle_core
         candle_core::bail!("a contiguous tensor is needed, not {layout:?}");
     };
     Ok(&storage.as_slice::<f32>()?[start..end])
+}
+
+/// Runs `f` on the contents of two contiguous f32 tensors on the CPU.
+pub(crate) fn with_slices<T>(
+    a: &Tensor,
+    b: &Tensor,
+    f: impl FnOnce(&[f32], &[f32]) -> T,
+) -> candle_core::Result<T> {
+    let ((sa, la), (sb, lb)) = (a.storage_and_layout(), b.storage_and_layout());
+    let (Storage::Cpu(sa), Storage::Cpu(sb)) = (&*sa, &*sb) else {
+        candle_core::bail!("sparse convolution has no backward pass on this device");
+    };
+    Ok(f(slice(sa, la)?, slice(sb, lb)?))
 }

@@ -118,6 +118,30 @@ pub enum SparseError {
         /// Rows of the second.
         right_rows: usize,
     },
+    /// Batch normalisation in training has no variance to divide by.
+    #[error(
+        "{op}: training needs at least 2 voxels at stride {stride}, not {rows}; use a larger batch, smaller voxels, \
+         or evaluation mode"
+    )]
+    TooFewRows {
+        /// The operation.
+        op: &'static str,
+        /// Number of voxels.
+        rows: usize,
+        /// Stride of the tensor.
+        stride: u32,
+    },
+    /// A state dict is not of this network; nothing was changed.
+    #[error("the state dict is of another network, nothing was loaded: {0}")]
+    StateDict(Box<crate::LoadReport>),
+    /// The environment variable `PPKT_SIMD` asks for an instruction set that is not there.
+    #[error("PPKT_SIMD is {asked:?}, but this machine has {available:?}; unset it or choose one of these")]
+    Simd {
+        /// The variable's value.
+        asked: String,
+        /// What it may be.
+        available: Vec<&'static str>,
+    },
     /// candle refused.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),

@@ -131,6 +131,19 @@ impl PairLists {
         self.n_target.div_ceil(BLOCK)
     }
 
+    /// The pairs of a block and a kernel voxel: rows that are read, and rows of the block that are written.
+    pub(crate) fn group_slices(&self, block: usize, k: usize) -> (&[u32], &[u8]) {
+        let g = block * self.volume + k;
+        let range = self.starts[g] as usize..self.starts[g + 1] as usize;
+        (&self.source[range.clone()], &self.target[range])
+    }
+
+    /// As [`Self::group_slices`], pair by pair.
+    pub(crate) fn group(&self, block: usize, k: usize) -> impl Iterator<Item = (usize, usize)> + '_ {
+        let (source, target) = self.group_slices(block, k);
+        source.iter().zip(target).map(|(&s, &t)| (s as usize, t as usize))
+    }
+
     /// The same pairs, grouped by blocks of the other side.
     fn transposed(&self) -> Self {
         let n_blocks = self.n_source.div_ceil(BLOCK);

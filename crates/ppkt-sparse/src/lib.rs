@@ -2,12 +2,22 @@
 
 mod conv;
 mod coords;
+mod dense;
 mod error;
+mod init;
 mod kernel_map;
 mod kernels;
 mod key;
+mod layers;
+mod load;
 mod manager;
+mod norm;
+mod norm_kernel;
+mod norm_op;
+mod ops;
+mod params;
 mod pool;
+mod rows;
 mod spec;
 mod tensor;
 
@@ -15,9 +25,16 @@ pub use conv::{conv, conv_transpose};
 pub use coords::{Coords, rows_of_input};
 pub use error::SparseError;
 pub use kernel_map::KernelMap;
+pub use kernels::simd_path;
 pub use manager::CoordinateManager;
 pub use pool::{avg_pool, global_avg_pool, global_max_pool, global_sum_pool, max_pool, sum_pool};
 pub use spec::ConvSpec;
 pub use tensor::SparseTensor;
 
 // Parameters, normalisation and layers, built on the above.
+pub use init::ConvInit;
+pub use layers::{Pointwise, SparseConv3d, SparseConvTranspose3d};
+pub use load::{LoadMode, LoadReport, ShapeMismatch};
+pub use norm::{BatchNorm, DEFAULT_BN_MOMENTUM};
+pub use ops::{add, cat, relu};
+pub use params::VarStore;

@@ -287,6 +287,8 @@ wide! {
 wide! {
     fn input_grad(x: &[f32], g: &[f32], mean: &[f32], a: &[f32], b: &[f32], k: &[f32], out: &mut [f32]) {
         let c = mean.len();
+        // Equal lengths, said so that the inner loop carries no bounds checks.
+        let (a, b, k) = (&a[..c], &b[..c], &k[..c]);
         for ((row, grad), out) in x.chunks_exact(c).zip(g.chunks_exact(c)).zip(out.chunks_exact_mut(c)) {
             for i in 0..c {
                 out[i] = a[i] * grad[i] + b[i] * (row[i] - mean[i]) + k[i];
@@ -298,6 +300,7 @@ wide! {
 wide! {
     fn input_grad_in_place(x: &[f32], mean: &[f32], a: &[f32], b: &[f32], k: &[f32], g: &mut [f32]) {
         let c = mean.len();
+        let (a, b, k) = (&a[..c], &b[..c], &k[..c]);
         for (row, grad) in x.chunks_exact(c).zip(g.chunks_exact_mut(c)) {
             for i in 0..c {
                 grad[i] = a[i] * grad[i] + b[i] * (row[i] - mean[i]) + k[i];

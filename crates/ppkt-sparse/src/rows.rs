@@ -4,7 +4,6 @@
 //! blocks. The blocks depend on `N` alone, so results have the same bits for any number of threads.
 
 use std::ops::{Deref, Range};
-use std::sync::RwLockReadGuard;
 
 use candle_core::{CpuStorage, Layout, Storage, Tensor};
 use rayon::prelude::*;
@@ -64,32 +63,34 @@ pub(crate) fn f32_slice<'a>(
     }
 }
 
-/// A borrowed view of a contiguous f32 tensor on the CPU.
-pub(crate) struct CpuView<'a> {
-    storage: RwLockReadGuard<'a, Storage>,
+/// A borrowed view of a contiguous f32 tensor on the CPU; `G` is candle's read guard.
+pub(crate) struct CpuView<G> {
+    storage: G,
     range: Range<usize>,
 }
 
-impl<'a> CpuView<'a> {
-    pub(crate) fn of(op: &'static str, tensor: &'a Tensor) -> candle_core::Result<Self> {
-        let (storage, layout) = tensor.storage_and_layout();
-        let Some((start, end)) = layout.contiguous_offsets() else {
-            return Err(candle_core::Error::RequiresContiguous { op }.bt());
-        };
-        match &*storage {
-            Storage::Cpu(cpu) => cpu.as_slice::<f32>().map(|_| ())?,
-            _ => candle_core::bail!("{op}: only tensors on the CPU have a gradient yet"),
-        }
-        Ok(Self { storage, range: start..end })
+/// The numbers of a contiguous f32 tensor on the CPU.
+pub(crate) fn cpu_view<'a>(
+    op: &'static str,
+    tensor: &'a Tensor,
+) -> candle_core::Result<CpuView<impl Deref<Target = Storage> + 'a>> {
+    let (storage, layout) = tensor.storage_and_layout();
+    let Some((start, end)) = layout.contiguous_offsets() else {
+        return Err(candle_core::Error::RequiresContiguous { op }.bt());
+    };
+    match &*storage {
+        Storage::Cpu(cpu) => cpu.as_slice::<f32>().map(|_| ())?,
+        _ => candle_core::bail!("{op}: only tensors on the CPU have a gradient yet"),
     }
+    Ok(CpuView { storage, range: start..end })
 }
 
-impl Deref for CpuView<'_> {
+impl<G: Deref<Target = Storage>> Deref for CpuView<G> {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
         match &*self.storage {
-            // `of` has checked both the device and the type.
+            // `cpu_view` has checked both the device and the type.
             Storage::Cpu(CpuStorage::F32(all)) => &all[self.range.clone()],
             _ => &[],
         }

@@ -1,0 +1,131 @@
+//! Drives the weight-gradient micro-kernels.
+
+use rayon::prelude::*;
+
+use super::pack::Panels;
+use super::product::SharedOut;
+use crate::kernel_map::{BLOCK, PairLists};
+
+/// What a micro-kernel needs for some pairs and one panel of columns: `dw += Σ x[s]ᵀ · grad[t]`.
+pub(super) struct Wgrad<'a> {
+    /// Rows of `x`.
+    pub(super) source: &'a [u32],
+    /// Rows of `grad`, one for each source.
+    pub(super) target: &'a [u8],
+    /// Features, `cin` to a row.
+    pub(super) x: &'a [f32],
+    /// Channels of `x`.
+    pub(super) cin: usize,
+    /// The panel's first column in the gradient's row of target 0.
+    pub(super) grad: &'a [f32],
+    /// Channels of `grad` and columns of `dw`.
+    pub(super) cout: usize,
+    /// The panel's first column in the matrix of the kernel voxel.
+    pub(super) dw: *mut f32,
+    /// Columns of the panel's last vector that exist.
+    pub(super) last_lanes: usize,
+}
+
+/// The micro-kernels of an instruction set.
+pub(super) struct WgradIsa {
+    /// Columns in a vector.
+    pub(super) lanes: usize,
+    /// The kernel for panels of 1, 2, … vectors.
+    ///
+    /// # Safety
+    /// The instruction set must be there; sources and targets must be rows of `x` and `grad`; `dw` must be valid for
+    /// reads and writes of the panel's columns in `cin` rows of `cout`, and no one else may touch these.
+    pub(super) by_vectors: &'static [unsafe fn(&Wgrad<'_>)],
+}
+
+/// Pairs that are taken at a time, so that their rows stay in the first cache while all rows of the matrix are done.
+const PAIRS: usize = 64;
+/// Most parts that the sum over the blocks is cut into.
+const MAX_PARTS: usize = 16;
+/// Blocks that a part has at least.
+const MIN_BLOCKS: usize = 4;
+/// Elements of all parts together, at most (unless there is but one): 8 MiB.
+const MAX_ELEMENTS: usize = 2 << 20;
+/// Tasks that are aimed at: enough for the threads of a large machine.
+const TASKS: usize = 64;
+
+/// `dw[k] = Σ x[s]ᵀ · grad[t]` over the pairs `(k, s, t)`.
+#[expect(unsafe_code, reason = "micro-kernels and buffers that their writers initialise")]
+pub(super) fn run(
+    isa: &WgradIsa,
+    lists: &PairLists,
+    x: &[f32],
+    cin: usize,
+    grad: &[f32],
+    cout: usize,
+) -> Vec<f32> {
+    let len = lists.volume * cin * cout;
+    let mut dw: Vec<f32> = Vec::with_capacity(len);
+    if len == 0 {
+        return dw;
+    }
+    let panels = Panels::new(cout, isa.lanes, isa.by_vectors.len());
+    let n_units = lists.volume * panels.len();
+    // All numbers depend on the shapes alone, so that the order of the sums does too.
+    let n_blocks = lists.n_blocks();
+    let n_parts = MAX_PARTS.min(n_blocks / MIN_BLOCKS).min(MAX_ELEMENTS / len).max(1);
+    let n_groups = n_units.min(TASKS.div_ceil(n_parts));
+
+    let mut parts: Vec<f32> = Vec::with_capacity(if n_parts > 1 { n_parts * len } else { 0 });
+    let shared = SharedOut(if n_parts > 1 { parts.as_mut_ptr() } else { dw.as_mut_ptr() });
+    (0..n_parts * n_groups).into_par_iter().for_each(|task| {
+        let (part, group) = (task / n_groups, task % n_groups);
+        let units = n_units * group / n_groups..n_units * (group + 1) / n_groups;
+        let unit_dw = |unit: usize| {
+            let (k, panel) = (unit / panels.len(), unit % panels.len());
+            // SAFETY: within the part's `len` elements.
+            unsafe { shared.get().add(part * len + k * cin * cout + panels.start(panel)) }
+        };
+        for unit in units.clone() {
+            let panel = unit % panels.len();
+            let width = (panels.vectors(panel) - 1) * isa.lanes + panels.last_lanes(panel);
+            for row in 0..cin {
+                // SAFETY: the panel's columns in the rows of this unit's matrix, which this task alone writes.
+                unsafe { unit_dw(unit).add(row * cout).write_bytes(0, width) };
+            }
+        }
+        for block in n_blocks * part / n_parts..n_blocks * (part + 1) / n_parts {
+            for unit in units.clone() {
+                let (k, panel) = (unit / panels.len(), unit % panels.len());
+                let (source, target) = lists.group_slices(block, k);
+                for (source, target) in source.chunks(PAIRS).zip(target.chunks(PAIRS)) {
+                    let wgrad = Wgrad {
+                        source,
+                        target,
+                        x,
+                        cin,
+                        grad: &grad[block * BLOCK * cout + panels.start(panel)..],
+                        cout,
+                        dw: unit_dw(unit),
+                        last_lanes: panels.last_lanes(panel),
+                    };
+                    // SAFETY: the instruction set was detected. Sources are rows of `x` and targets rows of this block
+                    // of `grad`, whose lengths the caller has checked; the unit's columns are this task's alone.
+                    unsafe { isa.by_vectors[panels.vectors(panel) - 1](&wgrad) };
+                }
+            }
+        }
+    });
+    if n_parts == 1 {
+        // SAFETY: the tasks have written every unit, that is, all `len` elements.
+        unsafe { dw.set_len(len) };
+        return dw;
+    }
+    // SAFETY: the tasks have written every unit of every part.
+    unsafe { parts.set_len(n_parts * len) };
+    dw.resize(len, 0.0);
+    const CHUNK: usize = 4096;
+    dw.par_chunks_mut(CHUNK).enumerate().for_each(|(i, sum)| {
+        for part in parts.chunks_exact(len) {
+            for (s, &p) in sum.iter_mut().zip(&part[i * CHUNK..]) {
+                *s += p;
+            }
+        }
+    });
+    dw
+}

@@ -1,0 +1,166 @@
+//! Convolutions and linear maps with their parameters, under MinkowskiEngine's names.
+
+use candle_core::Tensor;
+use candle_nn::VarBuilder;
+
+use crate::dense::{add_row, linear_rows};
+use crate::init::{ConvInit, uniform};
+use crate::{ConvSpec, SparseError, SparseTensor, conv, conv_transpose};
+
+/// Sparse convolution.
+///
+/// # Parameters
+/// - `kernel`: `[K, Cin, Cout]`, x fastest; `[Cin, Cout]` for kernel 1 with stride 1
+/// - `bias`: `[1, Cout]`, where it has one
+#[derive(Debug, Clone)]
+pub struct SparseConv3d {
+    kernel: Tensor,
+    bias: Option<Tensor>,
+    spec: ConvSpec,
+}
+
+impl SparseConv3d {
+    /// Without a bias, which a norm that follows would take out again.
+    ///
+    /// # Errors
+    /// candle's: a missing tensor, or one of another shape.
+    pub fn new(cin: usize, cout: usize, spec: ConvSpec, vb: VarBuilder) -> Result<Self, SparseError> {
+        Self::with_init(cin, cout, spec, ConvInit::default(), vb)
+    }
+
+    /// As [`Self::new`], with a choice of initial values.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_init(
+        cin: usize,
+        cout: usize,
+        spec: ConvSpec,
+        init: ConvInit,
+        vb: VarBuilder,
+    ) -> Result<Self, SparseError> {
+        let hint = init.hint(cin, cout, spec.volume(), false);
+        let kernel = if spec.is_pointwise() {
+            vb.get_with_hints((cin, cout), "kernel", hint)?
+        } else {
+            vb.get_with_hints((spec.volume(), cin, cout), "kernel", hint)?
+        };
+        Ok(Self { kernel, bias: None, spec })
+    }
+
+    /// With a bias.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_bias(cin: usize, cout: usize, spec: ConvSpec, vb: VarBuilder) -> Result<Self, SparseError> {
+        let bias = Some(vb.get_with_hints((1, cout), "bias", uniform(cin * spec.volume()))?);
+        Ok(Self { bias, ..Self::new(cin, cout, spec, vb)? })
+    }
+
+    /// Kernel size, stride and dilation.
+    pub fn spec(&self) -> ConvSpec {
+        self.spec
+    }
+
+    /// `[N, Cin]` to `[M, Cout]`; `M` is `N` for stride 1.
+    ///
+    /// # Errors
+    /// As [`conv`](crate::conv()).
+    pub fn forward(&self, x: &SparseTensor) -> Result<SparseTensor, SparseError> {
+        if self.spec.is_pointwise() {
+            return x.with_features(linear_rows(x.features(), &self.kernel, self.bias.as_ref())?);
+        }
+        let y = conv(x, &self.kernel, self.spec)?;
+        match &self.bias {
+            None => Ok(y),
+            Some(b) => y.with_features(add_row(y.features(), b)?),
+        }
+    }
+}
+
+/// Transposed convolution onto the finer voxels from which a strided one came.
+///
+/// # Parameters
+/// - `kernel`: `[K, Cin, Cout]`, x fastest
+#[derive(Debug, Clone)]
+pub struct SparseConvTranspose3d {
+    kernel: Tensor,
+    spec: ConvSpec,
+}
+
+impl SparseConvTranspose3d {
+    /// Without a bias.
+    ///
+    /// # Errors
+    /// candle's: a missing tensor, or one of another shape.
+    pub fn new(cin: usize, cout: usize, spec: ConvSpec, vb: VarBuilder) -> Result<Self, SparseError> {
+        Self::with_init(cin, cout, spec, ConvInit::default(), vb)
+    }
+
+    /// As [`Self::new`], with a choice of initial values.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_init(
+        cin: usize,
+        cout: usize,
+        spec: ConvSpec,
+        init: ConvInit,
+        vb: VarBuilder,
+    ) -> Result<Self, SparseError> {
+        let hint = init.hint(cin, cout, spec.volume(), true);
+        Ok(Self { kernel: vb.get_with_hints((spec.volume(), cin, cout), "kernel", hint)?, spec })
+    }
+
+    /// `[N, Cin]` to `[M, Cout]`, on the finer voxels.
+    ///
+    /// # Errors
+    /// As [`conv_transpose`](crate::conv_transpose()).
+    pub fn forward(&self, x: &SparseTensor) -> Result<SparseTensor, SparseError> {
+        conv_transpose(x, &self.kernel, self.spec)
+    }
+}
+
+/// A linear map of each voxel's channels: MinkowskiEngine's convolution of kernel 1.
+///
+/// # Parameters
+/// - `kernel`: `[Cin, Cout]` (two axes, not three)
+/// - `bias`: `[1, Cout]`, where it has one
+#[derive(Debug, Clone)]
+pub struct Pointwise {
+    kernel: Tensor,
+    bias: Option<Tensor>,
+}
+
+impl Pointwise {
+    /// With a bias.
+    ///
+    /// # Errors
+    /// candle's: a missing tensor, or one of another shape.
+    pub fn new(cin: usize, cout: usize, vb: VarBuilder) -> Result<Self, SparseError> {
+        let bias = Some(vb.get_with_hints((1, cout), "bias", uniform(cin))?);
+        Ok(Self { kernel: vb.get_with_hints((cin, cout), "kernel", uniform(cin))?, bias })
+    }
+
+    /// Without a bias.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn without_bias(
+        cin: usize,
+        cout: usize,
+        init: ConvInit,
+        vb: VarBuilder,
+    ) -> Result<Self, SparseError> {
+        let hint = init.hint(cin, cout, 1, false);
+        Ok(Self { kernel: vb.get_with_hints((cin, cout), "kernel", hint)?, bias: None })
+    }
+
+    /// `[N, Cin]` to `[N, Cout]`.
+    ///
+    /// # Errors
+    /// candle's, where the channels differ.
+    pub fn forward(&self, x: &SparseTensor) -> Result<SparseTensor, SparseError> {
+        x.with_features(linear_rows(x.features(), &self.kernel, self.bias.as_ref())?)
+    }
+}
