@@ -188,7 +188,11 @@ impl CameraModel {
     /// [`ProjectionReject`] says why there is none.
     #[inline]
     pub fn project(&self, point: Point3<frame::Camera>) -> Result<Pixel, ProjectionReject> {
-        let pixel = self.project_unbounded(point)?;
+        let mut pixel = self.project_unbounded(point)?;
+        if matches!(self.lens, Lens::Equirectangular) {
+            // A panorama repeats; a window of it may lie across the seam.
+            pixel.u = pixel.u.rem_euclid(std::f64::consts::TAU * self.fx.abs());
+        }
         if pixel.is_inside(self.width, self.height) {
             Ok(pixel)
         } else {

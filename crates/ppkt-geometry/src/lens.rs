@@ -74,6 +74,9 @@ pub enum Lens {
 /// Steps after which an iterative inverse is given up. Newton needs about five; the bracketing needs at most 60.
 const MAX_STEPS: usize = 80;
 
+/// How close, relatively, the radial inverse gets before Newton in two dimensions takes over and squares the rest.
+const ROUGH: f64 = 1e-3;
+
 /// Left-over of the inverse, in normalised coordinates, that still counts as solved: a millionth of a pixel or less.
 const SOLVED: f64 = 1e-11;
 
@@ -209,7 +212,7 @@ impl Lens {
             let factor = self.radial_factor(s);
             (r * factor, factor + 2.0 * s * self.ds_radial_factor(s))
         };
-        let r = match invert_rising(radial, r_d, limit) {
+        let r = match invert_rising(radial, r_d, limit, ROUGH) {
             Some(r) => r,
             // Tangential terms can carry a ray a little beyond what the radial part reaches.
             None if (p1, p2) != (0.0, 0.0) && limit.is_finite() => limit * 0.999,
@@ -265,13 +268,14 @@ impl Lens {
             let s = t * t;
             (self.distort_angle(t), 1.0 + s * (3.0 * k1 + s * (5.0 * k2 + s * (7.0 * k3 + s * 9.0 * k4))))
         };
-        invert_rising(f, theta_d, limit).ok_or(InverseFailure::Outside)
+        invert_rising(f, theta_d, limit, 4.0 * f64::EPSILON).ok_or(InverseFailure::Outside)
     }
 }
 
 /// Solves `f(r) = target ≥ 0` for a function that rises from `f(0) = 0` up to `limit` (may be infinite); `f` returns
-/// value and slope. Newton, kept inside a bracket that every step narrows. `None` if `f` does not reach the target.
-fn invert_rising(f: impl Fn(f64) -> (f64, f64), target: f64, limit: f64) -> Option<f64> {
+/// value and slope. Newton, kept inside a bracket that every step narrows, until a step is smaller than `tolerance`
+/// relative to `r`. `None` if `f` does not reach the target.
+fn invert_rising(f: impl Fn(f64) -> (f64, f64), target: f64, limit: f64, tolerance: f64) -> Option<f64> {
     if target == 0.0 {
         return Some(0.0);
     }
@@ -294,7 +298,7 @@ fn invert_rising(f: impl Fn(f64) -> (f64, f64), target: f64, limit: f64) -> Opti
         }
         let newton = r - (value - target) / slope;
         let next = if newton > low && newton < high { newton } else { 0.5 * (low + high) };
-        if (next - r).abs() <= 4.0 * f64::EPSILON * r {
+        if (next - r).abs() <= tolerance * r {
             return Some(next);
         }
         r = next;

@@ -7,6 +7,7 @@ mod error;
 pub mod frame;
 mod lens;
 mod observe;
+mod parallel;
 mod pixel;
 mod point;
 mod rigid;

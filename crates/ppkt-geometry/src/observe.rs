@@ -1,5 +1,6 @@
 //! Which pixel sees which point.
 
+use crate::parallel::flat_map_range;
 use crate::{CameraModel, DepthMap, Pixel, Point3, Rigid3, frame};
 
 /// A point of a cloud as a camera sees it.
@@ -102,16 +103,16 @@ fn project_all<F>(
 ) -> Vec<Observation> {
     assert!(points.len() < u32::MAX as usize, "{} points are more than a row number can count", points.len());
     let (rotation, translation) = camera_from_points.parts();
-    let mut seen = Vec::new();
-    for (row, &point) in points.iter().enumerate() {
-        let p = Point3::<F>::from_f32(point);
-        let p_camera = Point3::from_coords(rotation * p.coords() + translation);
-        if let Ok(pixel) = camera.project(p_camera) {
-            let depth_m = camera.depth_of(p_camera) as f32;
-            seen.push(Observation { point: row as u32, pixel, depth_m });
+    flat_map_range(points.len(), 1 << 14, |rows, out| {
+        for row in rows {
+            let p = Point3::<F>::from_f32(points[row]);
+            let p_camera = Point3::from_coords(rotation * p.coords() + translation);
+            if let Ok(pixel) = camera.project(p_camera) {
+                let depth_m = camera.depth_of(p_camera) as f32;
+                out.push(Observation { point: row as u32, pixel, depth_m });
+            }
         }
-    }
-    seen
+    })
 }
 
 /// Depth of the nearest point that covers each pixel, infinity where there is none.

@@ -35,6 +35,11 @@ impl<Dst, Src> Rigid3<Dst, Src> {
         Self { rotation, translation, frames: PhantomData }
     }
 
+    /// No rotation, only a shift: the origin of `Src` lies at this place in `Dst`, metres.
+    pub fn from_translation(translation: [f64; 3]) -> Self {
+        Self::new(UnitQuaternion::identity(), translation.into())
+    }
+
     /// From a 4×4 matrix with last row 0 0 0 1.
     ///
     /// A rotation block that has drifted from orthonormal by rounding (up to 1 %) is replaced by the nearest rotation.

@@ -15,7 +15,7 @@ pub struct Trajectory<Dst, Src> {
 }
 
 impl<Dst, Src> Trajectory<Dst, Src> {
-    /// From stamps in seconds with their poses, in any order.
+    /// From stamps in seconds with their poses, in any order; `max_gap_s` may be infinite.
     ///
     /// # Errors
     /// [`PoseError::NoPoses`], [`PoseError::BadTime`], [`PoseError::NotFinite`], or [`PoseError::SameTime`] for two
@@ -23,6 +23,9 @@ impl<Dst, Src> Trajectory<Dst, Src> {
     pub fn new(mut poses: Vec<(f64, Rigid3<Dst, Src>)>, max_gap_s: f64) -> Result<Self, PoseError> {
         if poses.is_empty() {
             return Err(PoseError::NoPoses);
+        }
+        if max_gap_s.is_nan() {
+            return Err(PoseError::BadTime { time_s: max_gap_s });
         }
         for (time_s, pose) in &poses {
             if !time_s.is_finite() {

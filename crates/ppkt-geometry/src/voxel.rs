@@ -1,20 +1,31 @@
 //! Points to voxels.
+//!
+//! The method: quantise and find the bounding box; pack each point's cell, counted from the corner of the box, and its
+//! row into 64 bits; sort by radix on the bits of the cell alone; walk once over the sorted list. Sorting is stable
+//! and rows enter in order, so the first of each run is the voxel's lowest row. A hash map would be about as fast for
+//! the first half, but its voxels would still have to be sorted for an order that does not depend on hashing.
+
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::VoxelError;
+use crate::parallel::flat_map_range;
 
 /// Which point lies in which voxel.
 ///
 /// A voxel is a cell of a regular grid, `floor(p / voxel_size)` an axis (towards minus infinity), divided in f32 as
-/// numpy and PyTorch do. P points, V voxels.
+/// numpy and PyTorch do.
+///
+/// # Shapes
+/// P points, V voxels.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Voxels {
-    /// `[V]` whole coordinates of the occupied voxels, ascending by x, then y, then z.
+    /// `[V]` whole coordinates of the occupied voxels, ascending by x, then y, then z; each once.
     pub coords: Vec<[i32; 3]>,
     /// `[P]` row in `coords` of each point.
     pub voxel_of_point: Vec<u32>,
     /// `[V]` the point that stands for the voxel: the lowest row in it.
     pub representative: Vec<u32>,
-    /// `[V]` number of points in the voxel.
+    /// `[V]` number of points in the voxel, at least 1.
     pub counts: Vec<u32>,
 }
 
@@ -29,8 +40,10 @@ impl Voxels {
         self.coords.is_empty()
     }
 
-    /// Mean over the points of each voxel: `[P, channels]` to `[V, channels]`, both row-major. Summed in f64 in the
-    /// order of the points.
+    /// Mean over the points of each voxel, summed in f64 in the order of the points.
+    ///
+    /// # Shapes
+    /// `values` `[P, channels]` to `[V, channels]`, both row-major.
     ///
     /// # Panics
     /// If `values` does not hold `channels` for each point.
@@ -61,8 +74,18 @@ impl Voxels {
 
 /// Sorts points into cubic voxels.
 ///
+/// ```
+/// let cloud = [[0.01, 0.0, 0.0], [-0.01, 0.0, 0.0], [0.04, 0.0, 0.0]];
+/// let voxels = ppkt_geometry::voxelise(&cloud, 0.05)?;
+/// assert_eq!(voxels.coords, [[-1, 0, 0], [0, 0, 0]]);
+/// assert_eq!(voxels.voxel_of_point, [1, 0, 1]);
+/// assert_eq!(voxels.representative, [1, 0]);
+/// # Ok::<(), ppkt_geometry::VoxelError>(())
+/// ```
+///
 /// # Errors
-/// [`VoxelError`] for a bad size, a point that is not finite, or one whose coordinate does not fit an `i32`.
+/// [`VoxelError`] for a bad size, a point that is not finite, or one whose coordinate does not fit an `i32`; of
+/// several such points the first is named.
 pub fn voxelise(points: &[[f32; 3]], voxel_size_m: f32) -> Result<Voxels, VoxelError> {
     quantise(points, [voxel_size_m; 3], |p| p)
 }
@@ -94,24 +117,65 @@ pub fn cylindrical_from_cartesian([x, y, z]: [f32; 3]) -> [f32; 3] {
 fn quantise(
     points: &[[f32; 3]],
     sizes: [f32; 3],
-    transform: impl Fn([f32; 3]) -> [f32; 3],
+    transform: impl Fn([f32; 3]) -> [f32; 3] + Sync,
 ) -> Result<Voxels, VoxelError> {
-    for size in sizes {
-        if !(size > 0.0 && size.is_finite()) {
-            return Err(VoxelError::BadSize { size });
-        }
+    if let Some(&size) = sizes.iter().find(|s| !(**s > 0.0 && s.is_finite())) {
+        return Err(VoxelError::BadSize { size });
     }
-    if points.len() > u32::MAX as usize {
+    if u32::try_from(points.len()).is_err() {
         return Err(VoxelError::TooManyPoints { n_points: points.len() });
     }
-    let mut cells = Vec::with_capacity(points.len());
-    for (row, &p) in points.iter().enumerate() {
-        cells.push((cell(row, p, transform(p), sizes)?, row as u32));
+    // That something is wrong is noted in passing; what it was is found out afterwards, off the hot path.
+    let faulty = AtomicBool::new(false);
+    let cells: Vec<[i32; 3]> = flat_map_range(points.len(), 1 << 15, |range, out| {
+        out.extend(points[range].iter().map(|&p| {
+            cell(transform(p), sizes).unwrap_or_else(|| {
+                faulty.store(true, Ordering::Relaxed);
+                [0; 3]
+            })
+        }));
+    });
+    if faulty.into_inner() {
+        return Err(first_fault(points, sizes, transform));
     }
-    cells.sort_unstable();
-    let mut voxels = Voxels { voxel_of_point: vec![0; points.len()], ..Voxels::default() };
-    for (coord, row) in cells {
-        if voxels.coords.last() != Some(&coord) {
+    Ok(group(&cells))
+}
+
+/// `floor(q / size)` an axis, or `None` where that is not an `i32`.
+#[inline]
+fn cell(q: [f32; 3], sizes: [f32; 3]) -> Option<[i32; 3]> {
+    // Both bounds are exact in f32. NaN is in no range.
+    const RANGE: std::ops::Range<f32> = -2147483648.0..2147483648.0;
+    let c = [q[0] / sizes[0], q[1] / sizes[1], q[2] / sizes[2]];
+    let fits = RANGE.contains(&c[0]) & RANGE.contains(&c[1]) & RANGE.contains(&c[2]);
+    fits.then(|| c.map(floor_i32))
+}
+
+/// `floor` for a number in the range of `i32`. Without SSE 4.1 `f32::floor` is a call; this is three instructions.
+#[inline]
+fn floor_i32(value: f32) -> i32 {
+    let towards_zero = value as i32;
+    towards_zero - i32::from(towards_zero as f32 > value)
+}
+
+#[cold]
+fn first_fault(points: &[[f32; 3]], sizes: [f32; 3], transform: impl Fn([f32; 3]) -> [f32; 3]) -> VoxelError {
+    let is_bad = |p: &[f32; 3]| cell(transform(*p), sizes).is_none();
+    let point = points.iter().position(is_bad).unwrap_or_default();
+    let coords = points[point];
+    if coords.iter().all(|v| v.is_finite()) {
+        VoxelError::OutOfRange { point, coords }
+    } else {
+        VoxelError::NotFinite { point, coords }
+    }
+}
+
+/// Voxels of cells, one a point.
+fn group(cells: &[[i32; 3]]) -> Voxels {
+    let n_points = cells.len();
+    let mut voxels = Voxels { voxel_of_point: vec![0; n_points], ..Voxels::default() };
+    let mut append = |coord: [i32; 3], row: u32, starts: bool| {
+        if starts {
             voxels.coords.push(coord);
             voxels.representative.push(row);
             voxels.counts.push(0);
@@ -119,23 +183,153 @@ fn quantise(
         let voxel = voxels.coords.len() - 1;
         voxels.counts[voxel] += 1;
         voxels.voxel_of_point[row as usize] = voxel as u32;
+    };
+    if let Some(packing) = Packing::of(cells) {
+        let mut keys = packing.keys(cells);
+        sort_by_bits(&mut keys, packing.row_bits, packing.row_bits + packing.cell_bits);
+        let mut last = None;
+        for key in keys {
+            let (cell, row) = packing.unpack(key);
+            append(cells[row as usize], row, last != Some(cell));
+            last = Some(cell);
+        }
+    } else {
+        // A box so large that its cells need more than 64 bits with the rows: slower, and right.
+        let mut rows: Vec<([i32; 3], u32)> = cells.iter().copied().zip(0..).collect();
+        rows.sort_unstable();
+        let mut last = None;
+        for (coord, row) in rows {
+            append(coord, row, last != Some(coord));
+            last = Some(coord);
+        }
     }
-    Ok(voxels)
+    voxels
 }
 
-fn cell(row: usize, coords: [f32; 3], q: [f32; 3], sizes: [f32; 3]) -> Result<[i32; 3], VoxelError> {
-    let mut out = [0; 3];
-    for axis in 0..3 {
-        let c = (q[axis] / sizes[axis]).floor();
-        // 2³¹ is exact in f32, and so is −2³¹.
-        if !(-2147483648.0..2147483648.0).contains(&c) {
-            return Err(if coords.iter().all(|v| v.is_finite()) {
-                VoxelError::OutOfRange { point: row, coords }
-            } else {
-                VoxelError::NotFinite { point: row, coords }
-            });
+/// How a cell (x above y above z, counted from the corner of the bounding box) and a row share 64 bits.
+struct Packing {
+    corner: [i32; 3],
+    y_bits: u32,
+    z_bits: u32,
+    cell_bits: u32,
+    row_bits: u32,
+}
+
+impl Packing {
+    fn of(cells: &[[i32; 3]]) -> Option<Self> {
+        let (mut low, mut high) = ([i32::MAX; 3], [i32::MIN; 3]);
+        for cell in cells {
+            for axis in 0..3 {
+                low[axis] = low[axis].min(cell[axis]);
+                high[axis] = high[axis].max(cell[axis]);
+            }
         }
-        out[axis] = c as i32;
+        let bits = |n: u32| u32::BITS - n.leading_zeros();
+        let [x_bits, y_bits, z_bits] = [0, 1, 2].map(|a| bits(high[a].wrapping_sub(low[a]) as u32));
+        let (cell_bits, row_bits) = (x_bits + y_bits + z_bits, bits(cells.len() as u32));
+        (!cells.is_empty() && cell_bits + row_bits <= u64::BITS).then_some(Self {
+            corner: low,
+            y_bits,
+            z_bits,
+            cell_bits,
+            row_bits,
+        })
     }
-    Ok(out)
+
+    fn keys(&self, cells: &[[i32; 3]]) -> Vec<u64> {
+        let from_corner = |cell: &[i32; 3], axis: usize| {
+            // Wraps only if the box is wider than an i32 counts, and then the bits are still the right ones.
+            u64::from(cell[axis].wrapping_sub(self.corner[axis]) as u32)
+        };
+        cells
+            .iter()
+            .zip(0u64..)
+            .map(|(cell, row)| {
+                let xy = (from_corner(cell, 0) << self.y_bits) | from_corner(cell, 1);
+                (((xy << self.z_bits) | from_corner(cell, 2)) << self.row_bits) | row
+            })
+            .collect()
+    }
+
+    #[inline]
+    fn unpack(&self, key: u64) -> (u64, u32) {
+        (key >> self.row_bits, (key & ((1 << self.row_bits) - 1)) as u32)
+    }
+}
+
+/// Sorts by the bits `from..to`, keeping the order of equals. Keys must be in ascending order of the bits below
+/// `from` and have nothing above `to`, so that the result is sorted as a whole.
+fn sort_by_bits(keys: &mut Vec<u64>, from: u32, to: u32) {
+    // 2,048 counters stay in the first-level cache; below a few thousand keys clearing them costs more than sorting.
+    const DIGIT_BITS: u32 = 11;
+    const FEW: usize = 2048;
+    if keys.len() < FEW {
+        keys.sort_unstable();
+        return;
+    }
+    let n_digits = (to - from).div_ceil(DIGIT_BITS);
+    let mut sorted = vec![0u64; keys.len()];
+    for digit in 0..n_digits {
+        let shift = from + digit * DIGIT_BITS;
+        let digit_of = |key: u64| (key >> shift) as usize & ((1 << DIGIT_BITS) - 1);
+        let mut starts = [0usize; 1 << DIGIT_BITS];
+        for &key in keys.iter() {
+            starts[digit_of(key)] += 1;
+        }
+        let mut sum = 0;
+        for start in &mut starts {
+            sum += std::mem::replace(start, sum);
+        }
+        for &key in keys.iter() {
+            let start = &mut starts[digit_of(key)];
+            sorted[*start] = key;
+            *start += 1;
+        }
+        std::mem::swap(keys, &mut sorted);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn floor_agrees_with_the_library() {
+        for value in
+            [0.0f32, -0.0, 0.5, -0.5, 1.0, -1.0, 0.99999994, -1e-40, 8388607.5, -8388607.5, 16777216.0]
+        {
+            assert_eq!(floor_i32(value), value.floor() as i32, "{value}");
+        }
+        assert_eq!(floor_i32(-2147483648.0), i32::MIN);
+        assert_eq!(floor_i32(2147483520.0), 2147483520);
+    }
+
+    #[test]
+    fn radix_sorts_every_number_of_digits() {
+        for bits in [1, 5, 11, 12, 22, 23, 44] {
+            let mut x = 1u64;
+            let mut keys: Vec<u64> = (0..5000u64)
+                .map(|row| {
+                    x = x.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                    ((x >> (64 - bits)) << 13) | row
+                })
+                .collect();
+            let mut want = keys.clone();
+            want.sort_unstable();
+            sort_by_bits(&mut keys, 13, 13 + bits);
+            assert_eq!(keys, want, "{bits} bits");
+        }
+    }
+
+    #[test]
+    fn a_box_too_large_to_pack_gives_the_same_voxels() {
+        let far = [[-2e9, -2e9, -2e9], [2e9, 2e9, 2e9], [-2e9, -2e9, -2e9], [0.0, 0.0, 0.5]];
+        let cells: Vec<_> = far.iter().map(|p| cell(*p, [1.0; 3]).expect("fits")).collect();
+        assert!(Packing::of(&cells).is_none());
+        let voxels = voxelise(&far, 1.0).expect("voxels");
+        assert_eq!(voxels.coords, [[-2_000_000_000; 3], [0, 0, 0], [2_000_000_000; 3]]);
+        assert_eq!(voxels.voxel_of_point, [0, 2, 0, 1]);
+        assert_eq!(voxels.representative, [0, 3, 1]);
+        assert_eq!(voxels.counts, [2, 1, 1]);
+    }
 }

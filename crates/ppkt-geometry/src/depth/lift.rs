@@ -1,6 +1,10 @@
 //! Depth to points, one pixel to one point.
 
+use crate::parallel::flat_map_range;
 use crate::{CameraModel, DepthError, DepthMap, PixelIdx, Point3};
+
+/// Rows that a thread takes at once: enough work to be worth handing over, few enough to share out evenly.
+const ROWS: usize = 32;
 
 /// The point seen at a pixel.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,17 +26,20 @@ impl DepthMap {
     #[track_caller]
     pub fn lift<F>(&self, camera: &CameraModel) -> Vec<LiftedPoint<F>> {
         self.assert_camera(camera);
-        let mut lifted = Vec::with_capacity(self.n_valid());
-        for row in 0..self.height() {
-            for col in 0..self.width() {
-                let pixel = PixelIdx { row, col };
-                let Some(depth_m) = self.at(pixel) else { continue };
+        let width = self.width() as usize;
+        flat_map_range(self.height() as usize, ROWS, |rows, out| {
+            let metres = &self.metres()[rows.start * width..rows.end * width];
+            out.reserve(metres.iter().filter(|d| !d.is_nan()).count());
+            for (i, &depth_m) in metres.iter().enumerate() {
+                if depth_m.is_nan() {
+                    continue;
+                }
+                let pixel = PixelIdx { row: (rows.start + i / width) as u32, col: (i % width) as u32 };
                 if let Ok(point) = camera.unproject_to_depth(pixel.centre(), f64::from(depth_m)) {
-                    lifted.push(LiftedPoint { point: point.with_frame(), pixel });
+                    out.push(LiftedPoint { point: point.with_frame(), pixel });
                 }
             }
-        }
-        lifted
+        })
     }
 
     /// Whether a camera has the size of this map, as [`Self::lift`] and others demand.

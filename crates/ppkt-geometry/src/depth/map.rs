@@ -160,6 +160,14 @@ impl DepthMap {
     }
 }
 
+impl PartialEq for DepthMap {
+    /// Same size, and every pixel equal or without a measurement in both.
+    fn eq(&self, other: &Self) -> bool {
+        (self.width, self.height) == (other.width, other.height)
+            && self.metres.iter().zip(&other.metres).all(|(a, b)| a == b || (a.is_nan() && b.is_nan()))
+    }
+}
+
 fn check_length(width: u32, height: u32, got: usize) -> Result<(), DepthError> {
     let expected = width as usize * height as usize;
     if got == expected { Ok(()) } else { Err(DepthError::WrongLength { width, height, expected, got }) }
