@@ -75,3 +75,86 @@ pub fn link(scene: &Scene, config: &LinkConfig) -> Vec<Link> {
     }
     links
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Cloud, View};
+    use image::RgbImage;
+    use ppkt_geometry::{CameraModel, DepthMap, Point3, Rigid3, frame};
+
+    const SIZE: [u32; 2] = [64, 48];
+
+    fn camera() -> CameraModel {
+        CameraModel::pinhole_opencv(SIZE[0], SIZE[1], 60.0, 60.0, 31.5, 23.5).unwrap()
+    }
+
+    fn view(x: f64, depth: Option<DepthMap>) -> View {
+        View {
+            image: RgbImage::new(SIZE[0], SIZE[1]),
+            camera: camera(),
+            world_from_camera: Rigid3::from_tum([x, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]).unwrap(),
+            depth,
+            classes: None,
+        }
+    }
+
+    /// A wall 3 m ahead of the first camera, and before its middle a board 2 m ahead.
+    fn scene(views: Vec<View>) -> (Scene, u32) {
+        let mut points = Vec::new();
+        for (z, half) in [(3.0f32, 1.5f32), (2.0, 0.3)] {
+            let n = (half / 0.02) as i32;
+            for i in -n..=n {
+                points.extend((-n..=n).map(|j| [i as f32 * 0.02, j as f32 * 0.02, z]));
+            }
+        }
+        let n_wall = points.iter().filter(|p| p[2] == 3.0).count() as u32;
+        let colours = vec![[0.5; 3]; points.len()];
+        (Scene { name: "wall".into(), cloud: Cloud { points, colours, classes: None }, views }, n_wall)
+    }
+
+    /// The middle of the wall, well behind the board as the first camera sees it.
+    fn is_hidden(p: [f32; 3]) -> bool {
+        p[2] == 3.0 && p[0].abs() < 0.38 && p[1].abs() < 0.38
+    }
+
+    #[test]
+    fn pixels_are_where_the_camera_says_and_hidden_points_have_none() {
+        let (scene, n_wall) = scene(vec![view(0.0, None), view(-1.0, None)]);
+        let links = link(&scene, &LinkConfig::default());
+        for l in &links {
+            let p: Point3<frame::World> = Point3::from_f32(scene.cloud.points[l.point as usize]);
+            let view = &scene.views[l.view as usize];
+            let pixel = view.camera.project(view.world_from_camera.inverse() * p).unwrap();
+            assert_eq!((l.u, l.v), (pixel.u as f32, pixel.v as f32));
+        }
+        let seen = |view: u32| {
+            let own = links.iter().filter(move |l| l.view == view);
+            own.map(|l| scene.cloud.points[l.point as usize]).collect::<Vec<_>>()
+        };
+        assert!(seen(0).iter().all(|&p| !is_hidden(p)), "a hidden point was linked");
+        assert!(seen(1).iter().any(|&p| is_hidden(p)), "from the side, part of the hidden wall is seen");
+        assert!(links.iter().filter(|l| l.view == 0 && l.point >= n_wall).count() > 500, "the board is seen");
+        assert!(links.is_sorted_by_key(|l| (l.view, l.point)));
+    }
+
+    #[test]
+    fn a_depth_map_decides_where_there_is_one() {
+        // The sensor saw the wall everywhere, and nothing in the left half.
+        let metres = (0..SIZE[0] * SIZE[1]).map(|k| if k % SIZE[0] < 32 { f32::NAN } else { 3.0 }).collect();
+        let depth = DepthMap::from_metres(SIZE[0], SIZE[1], metres).unwrap();
+        let (scene, n_wall) = scene(vec![view(0.0, Some(depth))]);
+        let links = link(&scene, &LinkConfig::default());
+        assert!(!links.is_empty());
+        assert!(links.iter().all(|l| l.u >= 32.0 && l.point < n_wall));
+    }
+
+    #[test]
+    fn nothing_sees_nothing() {
+        let (mut scene, _) = scene(vec![view(0.0, None)]);
+        scene.cloud = Cloud::default();
+        assert!(link(&scene, &LinkConfig::default()).is_empty());
+        scene.views.clear();
+        assert!(link(&scene, &LinkConfig::default()).is_empty());
+    }
+}

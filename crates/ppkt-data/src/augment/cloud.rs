@@ -251,3 +251,121 @@ fn normal(rng: &mut ChaCha8Rng) -> f32 {
     let radius = (-2.0 * (1.0 - rng.random::<f32>()).ln()).sqrt();
     radius * (rng.random::<f32>() * std::f32::consts::TAU).cos()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::{Purpose, stream};
+
+    fn cloud() -> Cloud {
+        let points: Vec<[f32; 3]> = (0..300)
+            .map(|i| i as f32)
+            .map(|i| [3.0 + (i * 0.37).sin(), -2.0 + (i * 0.11).cos() * 2.0, 1.0 + (i * 0.73).sin()])
+            .collect();
+        let colours = (0..300).map(|i| [i as f32 / 600.0, 0.25, 0.5 + i as f32 / 900.0]).collect();
+        Cloud { points, colours, classes: None }
+    }
+
+    fn moved(augment: &Augment3d, item: u64) -> Cloud {
+        let mut moved = cloud();
+        augment.apply(&mut moved, &mut stream(9, Purpose::Cloud, item));
+        moved
+    }
+
+    fn distance(a: [f32; 3], b: [f32; 3]) -> f32 {
+        (0..3).map(|c| (a[c] - b[c]).powi(2)).sum::<f32>().sqrt()
+    }
+
+    #[test]
+    fn none_changes_no_bit() {
+        let same = moved(&Augment3d::none(), 0);
+        assert_eq!(same.points, cloud().points);
+        assert_eq!(same.colours, cloud().colours);
+    }
+
+    #[test]
+    fn turning_and_mirroring_keep_distances_and_scaling_multiplies_them() {
+        let pi = std::f32::consts::PI;
+        let augment = Augment3d {
+            yaw_rad: [-pi, pi],
+            tilt_rad: [-pi, pi],
+            flip: 0.5,
+            translate_m: [1.0; 3],
+            ..Augment3d::none()
+        };
+        let before = cloud().points;
+        for item in 0..20 {
+            for (augment, factor) in
+                [(augment.clone(), 1.0), (Augment3d { scale: [0.8, 0.8], ..augment.clone() }, 0.8)]
+            {
+                let after = moved(&augment, item).points;
+                for i in 1..before.len() {
+                    let (was, is) = (distance(before[i], before[i / 2]), distance(after[i], after[i / 2]));
+                    assert!((is - factor * was).abs() < 1e-5, "{was} {is}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn yaw_keeps_heights() {
+        let augment = Augment3d { yaw_rad: [-3.0, 3.0], ..Augment3d::none() };
+        let after = moved(&augment, 3).points;
+        assert!(after.iter().zip(cloud().points).all(|(a, b)| (a[2] - b[2]).abs() < 1e-5));
+        assert!(distance(after[5], cloud().points[5]) > 0.01);
+    }
+
+    #[test]
+    fn a_mirrored_cloud_is_no_turned_one() {
+        let handed = |p: &[[f32; 3]]| {
+            let [a, b, c] = [1, 2, 3].map(|i| [0, 1, 2].map(|k| p[i * 17][k] - p[0][k]));
+            a[0] * (b[1] * c[2] - b[2] * c[1]) - a[1] * (b[0] * c[2] - b[2] * c[0])
+                + a[2] * (b[0] * c[1] - b[1] * c[0])
+        };
+        let before = handed(&cloud().points);
+        let after = |flip| {
+            (0..40).map(move |item| handed(&moved(&Augment3d { flip, ..Augment3d::none() }, item).points))
+        };
+        assert!(after(0.0).all(|h| h * before > 0.0));
+        let mirrored = after(0.5).filter(|h| h * before < 0.0).count();
+        assert!((8..32).contains(&mirrored), "{mirrored}");
+    }
+
+    #[test]
+    fn points_and_boxes_are_dropped() {
+        let points = cloud().points;
+        let mut rng = stream(1, Purpose::Cloud, 0);
+        assert_eq!(Augment3d::none().draw_kept(&points, |_| true, &mut rng), None);
+        let share = Augment3d { drop_points: [0.25, 0.25], ..Augment3d::none() };
+        assert_eq!(share.draw_kept(&points, |_| true, &mut rng).unwrap().len(), 225);
+        let all = Augment3d { drop_points: [1.0, 1.0], ..Augment3d::none() };
+        assert_eq!(all.draw_kept(&points, |_| true, &mut rng).unwrap().len(), 1, "one point always stays");
+        let boxes = Augment3d { drop_cuboids: 3, cuboid_share: 0.9, ..Augment3d::none() };
+        let kept = boxes.draw_kept(&points, |_| true, &mut rng).unwrap();
+        assert!(kept.len() < 300);
+        let kept = boxes.draw_kept(&points, |_| false, &mut rng).unwrap();
+        assert_eq!(kept.len(), 300, "boxes that cost too many pairs are put back");
+        assert_eq!(boxes.draw_kept(&[], |_| true, &mut rng), None);
+    }
+
+    #[test]
+    fn colours_stay_in_range() {
+        let colour = CloudColour { auto_contrast: 1.0, shift: 0.4, noise: 0.3, drop: 0.0 };
+        let after = moved(&Augment3d { colour, ..Augment3d::none() }, 1);
+        assert!(after.colours.iter().flatten().all(|c| (0.0..=1.0).contains(c)));
+        assert_ne!(after.colours, cloud().colours);
+        assert_eq!(after.points, cloud().points);
+        let colour = CloudColour { drop: 1.0, ..CloudColour::default() };
+        let after = moved(&Augment3d { colour, ..Augment3d::none() }, 1);
+        assert!(after.colours.iter().flatten().all(|c| *c == 0.5));
+    }
+
+    #[test]
+    fn an_empty_cloud_is_no_trouble() {
+        let mut empty = Cloud::default();
+        let colour = CloudColour { auto_contrast: 1.0, shift: 0.1, noise: 0.1, drop: 0.0 };
+        let augment = Augment3d { jitter_m: 0.1, colour, ..Augment3d::default() };
+        augment.apply(&mut empty, &mut stream(1, Purpose::Cloud, 0));
+        assert!(empty.points.is_empty());
+    }
+}

@@ -1,0 +1,197 @@
+//! Pairs through every augmentation.
+
+use std::collections::BTreeMap;
+use std::f32::consts::PI;
+use std::sync::Arc;
+
+use ppkt_data::{
+    Augment2d, Augment3d, Batch, BatchConfig, CloudColour, ColourJitter, Elastic, Loader, PointFeature,
+};
+use proptest::prelude::*;
+
+use crate::coded::{Coded, HEIGHT, WIDTH, sample};
+
+/// So small that each point has a voxel of its own, and the voxel's colour is the point's.
+const TINY_VOXEL_M: f32 = 1e-4;
+
+fn config() -> BatchConfig {
+    BatchConfig {
+        frames_per_batch: 3,
+        image_size: [WIDTH, HEIGHT],
+        voxel_size_m: TINY_VOXEL_M,
+        augment2d: Augment2d { min_pairs: 100, ..Augment2d::none() },
+        augment3d: Augment3d::none(),
+        ..BatchConfig::default()
+    }
+}
+
+fn batch(config: BatchConfig, seed: u64) -> Batch {
+    Loader::new(Arc::new(Coded::new(5)), config, seed).unwrap().batch(2).unwrap()
+}
+
+/// Largest difference between what the image says at a pair's pixel and what its voxel says, in levels of 255, over
+/// the pairs whose pixel is not at the very border, where interpolation has no neighbour. Blue must agree exactly.
+fn largest_deviation(batch: &Batch) -> f32 {
+    let mut worst = 0f32;
+    for pair in &batch.pairs {
+        let image = &batch.images[pair.view as usize];
+        let feature = &batch.features[pair.voxel as usize * batch.channels..];
+        let wanted = [0, 1, 2].map(|c| (feature[c] + 0.5) * 255.0);
+        let got = sample(image, pair.u, pair.v);
+        assert!((wanted[2] - got[2]).abs() < 0.01, "a pair joins two frames: {wanted:?} {got:?}");
+        let frame = batch.frame_of_image[pair.view as usize];
+        assert_eq!(batch.coords[pair.voxel as usize][0], frame as i32);
+        let (x, y) = (pair.u / image.width() as f32, pair.v / image.height() as f32);
+        let source = [wanted[0] / 255.0, wanted[1] / 255.0];
+        let (edge_x, edge_y) =
+            (1.5 / WIDTH.min(image.width()) as f32, 1.5 / HEIGHT.min(image.height()) as f32);
+        let inner = |value: f32, edge: f32| value > edge && value < 1.0 - edge;
+        if inner(x, edge_x) && inner(y, edge_y) && inner(source[0], edge_x) && inner(source[1], edge_y) {
+            worst = worst.max((wanted[0] - got[0]).abs()).max((wanted[1] - got[1]).abs());
+        }
+    }
+    worst
+}
+
+/// Half a level of rounding in the source, half in the result, and f32. A pixel is more than five levels wide, so an
+/// error of a quarter of a pixel is seen.
+const ROUNDING: f32 = 1.05;
+
+#[test]
+fn without_augmentation_every_point_has_its_own_pixel() {
+    let batch = batch(config(), 1);
+    assert_eq!(batch.pairs.len(), 3 * (WIDTH * HEIGHT) as usize);
+    assert_eq!(batch.n_points, batch.coords.len());
+    for (i, pair) in batch.pairs.iter().enumerate() {
+        let k = i as u32 % (WIDTH * HEIGHT);
+        let centre = ((k % WIDTH) as f32 + 0.5, (k / WIDTH) as f32 + 0.5);
+        assert!((pair.u - centre.0).abs() < 1e-3 && (pair.v - centre.1).abs() < 1e-3, "{pair:?} {centre:?}");
+    }
+    assert!(largest_deviation(&batch) < ROUNDING);
+}
+
+#[test]
+fn a_batch_is_well_formed() {
+    let features = vec![PointFeature::Rgb, PointFeature::Ones, PointFeature::Xyz, PointFeature::Height];
+    let batch = batch(BatchConfig { features, voxel_size_m: 0.2, ..config() }, 1);
+    assert_eq!(batch.channels, 8);
+    assert_eq!(batch.features.len(), batch.coords.len() * 8);
+    assert_eq!(batch.frames.len(), 3);
+    assert_eq!(batch.frame_of_image, [0, 1, 2]);
+    let mut unique = batch.coords.clone();
+    unique.sort_unstable();
+    unique.dedup();
+    assert_eq!(unique.len(), batch.coords.len(), "a voxel occurs twice");
+    assert!(batch.coords.is_sorted_by_key(|c| c[0]));
+    for row in batch.features.chunks(8) {
+        assert_eq!(row[3], 1.0);
+        assert!(row[7] >= 0.0 && row[7] < 5.0);
+        assert!(row.iter().all(|v| v.is_finite()));
+    }
+    assert!(batch.coords.len() < batch.n_points / 2);
+}
+
+#[test]
+fn a_voxel_says_the_mean_of_its_points() {
+    let batch = batch(BatchConfig { voxel_size_m: 0.2, frames_per_batch: 2, ..config() }, 4);
+    let mut points: BTreeMap<u32, Vec<[f32; 2]>> = BTreeMap::new();
+    for pair in &batch.pairs {
+        points.entry(pair.voxel).or_default().push([pair.u / WIDTH as f32, pair.v / HEIGHT as f32]);
+    }
+    assert_eq!(points.len(), batch.coords.len());
+    assert!(points.values().any(|p| p.len() > 5));
+    for (voxel, codes) in points {
+        for c in 0..2 {
+            let mean = codes.iter().map(|p| p[c]).sum::<f32>() / codes.len() as f32;
+            let feature = batch.features[voxel as usize * batch.channels + c] + 0.5;
+            assert!((mean - feature).abs() < 1e-3, "{mean} {feature}");
+        }
+    }
+}
+
+#[test]
+fn thinning_keeps_what_it_says() {
+    let all = batch(config(), 1);
+    let fewer = batch(BatchConfig { max_points: 500, ..config() }, 1);
+    assert_eq!((fewer.n_points, fewer.pairs.len()), (1500, 1500));
+    assert!(largest_deviation(&fewer) < ROUNDING);
+    let pairs = batch(BatchConfig { max_pairs: 100, ..config() }, 1);
+    assert_eq!((pairs.n_points, pairs.pairs.len()), (all.n_points, 300));
+    assert!(pairs.pairs.iter().all(|p| all.pairs.contains(p)));
+    let near = batch(BatchConfig { max_depth_m: 2.5, ..config() }, 1);
+    assert!(near.n_points > 0 && near.n_points < all.n_points);
+    assert!(largest_deviation(&near) < ROUNDING);
+}
+
+#[test]
+fn colour_jitter_leaves_pixels_where_they_are() {
+    let colour =
+        ColourJitter { brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.1, ..Default::default() };
+    let plain = batch(config(), 3);
+    let jittered =
+        batch(BatchConfig { augment2d: Augment2d { colour, ..config().augment2d }, ..config() }, 3);
+    assert_eq!(plain.pairs, jittered.pairs);
+    assert_ne!(plain.images, jittered.images);
+}
+
+fn image_augmentations() -> impl Strategy<Value = Augment2d> {
+    (0f32..=1.0, 0.2f32..1.0, 0f32..0.5, 0.5f32..1.0).prop_map(|(flip, area, more, aspect)| Augment2d {
+        flip,
+        crop_area: [area, (area + more).min(1.0)],
+        crop_aspect: [aspect, 1.0 / aspect],
+        min_pairs: 50,
+        ..Augment2d::none()
+    })
+}
+
+fn cloud_augmentations() -> impl Strategy<Value = Augment3d> {
+    (0f32..PI, 0f32..PI, 0.5f32..1.0, 0f32..=1.0, 0f32..0.5, 0u32..3, 0f32..=1.0).prop_map(
+        |(yaw, tilt, scale, flip, drop, drop_cuboids, elastic_probability)| Augment3d {
+            yaw_rad: [-yaw, yaw],
+            tilt_rad: [-tilt, tilt],
+            scale: [scale, 1.0 / scale],
+            flip,
+            translate_m: [flip; 3],
+            jitter_m: 0.1 * drop,
+            elastic: vec![Elastic { granularity_m: 0.2, magnitude_m: 0.4 }],
+            elastic_probability,
+            drop_points: [0.0, drop],
+            drop_cuboids,
+            cuboid_share: 0.3,
+            // Colours are the code that this test reads, so they stay.
+            colour: CloudColour::default(),
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn pairs_stay_exact(
+        augment2d in image_augmentations(),
+        augment3d in cloud_augmentations(),
+        size in (20u32..100, 20u32..100),
+        seed in any::<u64>(),
+    ) {
+        let config = BatchConfig { augment2d, augment3d, image_size: [size.0, size.1], ..config() };
+        let batch = batch(config, seed);
+        prop_assert!(batch.pairs.len() >= 150);
+        for pair in &batch.pairs {
+            prop_assert!((pair.voxel as usize) < batch.coords.len());
+            prop_assert!(pair.u >= 0.0 && pair.u < size.0 as f32 && pair.v >= 0.0 && pair.v < size.1 as f32);
+        }
+        for image in &batch.images {
+            prop_assert_eq!(image.dimensions(), size);
+        }
+        let worst = largest_deviation(&batch);
+        prop_assert!(worst < ROUNDING, "{} levels", worst);
+    }
+}
+
+#[test]
+fn this_test_would_see_half_a_pixel() {
+    let mut batch = batch(config(), 1);
+    batch.pairs.iter_mut().for_each(|p| p.u += 0.5);
+    assert!(largest_deviation(&batch) > 2.0);
+}
