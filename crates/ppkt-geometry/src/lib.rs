@@ -26,3 +26,6 @@ pub use point::{Direction3, Point3};
 pub use rigid::Rigid3;
 pub use trajectory::Trajectory;
 pub use voxel::{Voxels, cylindrical_from_cartesian, voxelise, voxelise_cylindrical};
+
+/// The linear algebra that the public interface is written in.
+pub use nalgebra;
