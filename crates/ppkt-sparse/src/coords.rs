@@ -1,7 +1,10 @@
 //! A set of voxel coordinates, sorted by (batch, Morton).
 
+use std::sync::OnceLock;
+
 use crate::SparseError;
 use crate::key::{self, BIAS, MAX_BATCH, MORTON_BITS};
+use crate::neighbours::BlockGrid;
 
 /// A set of distinct voxels of one stride, sorted by batch item and Morton code.
 ///
@@ -16,6 +19,8 @@ pub struct Coords {
     keys: Vec<u64>,
     bias: i32,
     coords: Vec<[i32; 4]>,
+    /// For the search for neighbours; made at its first use.
+    grid: OnceLock<BlockGrid>,
 }
 
 /// The largest stride that keeps every voxel of the range apart from its neighbours' keys.
@@ -67,7 +72,7 @@ impl Coords {
         let order: Vec<u32> = keyed.iter().map(|k| k.1).collect();
         let keys = keyed.iter().map(|k| k.0).collect();
         let coords = order.iter().map(|&row| coords[row as usize]).collect();
-        Ok((Self { stride: 1, batch_size, keys, bias: BIAS, coords }, order))
+        Ok((Self { stride: 1, batch_size, keys, bias: BIAS, coords, grid: OnceLock::new() }, order))
     }
 
     /// The set of the voxels `factor` times as large that hold a voxel of this one (floor division).
@@ -103,7 +108,7 @@ impl Coords {
         let s = stride as i32;
         let coords = keys.iter().map(|&k| key::unpack(k, bias)).map(|[b, x, y, z]| [b, x * s, y * s, z * s]);
         let coords = coords.collect();
-        Ok(Self { stride, batch_size: self.batch_size, keys, bias, coords })
+        Ok(Self { stride, batch_size: self.batch_size, keys, bias, coords, grid: OnceLock::new() })
     }
 
     /// The voxels, `[batch, x, y, z]`, in the order of the rows.
@@ -135,6 +140,11 @@ impl Coords {
     pub fn batch_rows(&self, item: usize) -> std::ops::Range<usize> {
         let start = |b: usize| self.keys.partition_point(|&k| (key::batch_of(k) as usize) < b);
         start(item)..start(item + 1)
+    }
+
+    /// The occupied blocks of 4³ voxels.
+    pub(crate) fn grid(&self) -> &BlockGrid {
+        self.grid.get_or_init(|| BlockGrid::new(&self.keys))
     }
 
     pub(crate) fn keys(&self) -> &[u64] {

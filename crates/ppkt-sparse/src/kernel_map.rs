@@ -1,11 +1,12 @@
 //! Which voxel meets which under each weight of a kernel.
 
-use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
+
+use rayon::prelude::*;
 
 use crate::ConvSpec;
 use crate::coords::Coords;
-use crate::key;
+use crate::neighbours::Search;
 
 /// The pairs of a convolution: under kernel voxel `k`, fine voxel `f` meets coarse voxel `c` where
 /// `f = c + offset[k]`. With stride 1 both sides are the same set.
@@ -24,19 +25,44 @@ pub struct KernelMap {
 /// Rows in a block of a [`PairLists`]; row numbers within a block fit a byte.
 pub(crate) const BLOCK: usize = 256;
 
-/// Pairs of rows, grouped by blocks of [`BLOCK`] rows of the target side and, within a block, by kernel voxel, each
-/// group in ascending order of target rows.
+/// Pairs of rows, grouped by blocks of [`BLOCK`] rows of the target side and, within a block, by kernel voxel.
 #[derive(Debug)]
 pub(crate) struct PairLists {
     pub(crate) n_source: usize,
     pub(crate) n_target: usize,
     pub(crate) volume: usize,
-    /// Group `block * volume + k` is `starts[g]..starts[g + 1]`.
-    pub(crate) starts: Vec<u32>,
+    blocks: Vec<BlockPairs>,
+}
+
+/// The pairs of one block.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct BlockPairs {
+    /// Pairs of kernel voxel `k` are `starts[k]..starts[k + 1]`.
+    starts: Vec<u32>,
     /// Row that is read.
-    pub(crate) source: Vec<u32>,
+    source: Vec<u32>,
     /// Row that is written, counted from the block's first.
-    pub(crate) target: Vec<u8>,
+    target: Vec<u8>,
+}
+
+impl BlockPairs {
+    pub(crate) fn with_capacity(volume: usize, n_pairs: usize) -> Self {
+        let mut starts = Vec::with_capacity(volume + 1);
+        starts.push(0);
+        Self { starts, source: Vec::with_capacity(n_pairs), target: Vec::with_capacity(n_pairs) }
+    }
+
+    /// Adds a pair of the kernel voxel whose turn it is.
+    #[inline(always)]
+    pub(crate) fn push(&mut self, source: u32, target: u8) {
+        self.source.push(source);
+        self.target.push(target);
+    }
+
+    /// Goes on to the next kernel voxel.
+    pub(crate) fn end_group(&mut self) {
+        self.starts.push(self.source.len() as u32);
+    }
 }
 
 impl KernelMap {
@@ -61,28 +87,22 @@ impl KernelMap {
 
     /// Number of pairs: a convolution does `2 * n_pairs * Cin * Cout` operations.
     pub fn n_pairs(&self) -> usize {
-        self.by_coarse().source.len()
+        self.by_coarse().blocks.iter().map(|b| b.source.len()).sum()
     }
 
     /// Number of pairs of each kernel voxel.
     pub fn counts(&self) -> Vec<usize> {
         let lists = self.by_coarse();
-        let mut counts = vec![0; lists.volume];
-        for (g, w) in lists.starts.windows(2).enumerate() {
-            counts[g % lists.volume] += (w[1] - w[0]) as usize;
-        }
-        counts
+        let count = |k| (0..lists.n_blocks()).map(|b| lists.group_slices(b, k).0.len()).sum();
+        (0..lists.volume).map(count).collect()
     }
 
     /// All pairs as (kernel voxel, fine row, coarse row), sorted: for tests and for a look at small maps.
     pub fn pairs(&self) -> Vec<[u32; 3]> {
         let lists = self.by_coarse();
-        let mut pairs = Vec::with_capacity(lists.source.len());
-        for (g, w) in lists.starts.windows(2).enumerate() {
-            let (block, k) = (g / lists.volume, g % lists.volume);
-            for p in w[0] as usize..w[1] as usize {
-                pairs.push([k as u32, lists.source[p], (block * BLOCK) as u32 + u32::from(lists.target[p])]);
-            }
+        let mut pairs = Vec::new();
+        for (block, k, fine, target) in lists.all() {
+            pairs.push([k as u32, fine, (block * BLOCK + target) as u32]);
         }
         pairs.sort_unstable();
         pairs
@@ -91,32 +111,14 @@ impl KernelMap {
     /// Lists that read the finer side and write the coarser one.
     pub(crate) fn by_coarse(&self) -> &PairLists {
         self.by_coarse.get_or_init(|| {
-            let rows: HashMap<u64, u32> = self.fine.keys().iter().zip(0..).map(|(&k, r)| (k, r)).collect();
-            let offsets = self.spec.offsets();
-            let mut lists = PairLists {
+            let search = Search::new(&self.fine, &self.coarse, self.spec);
+            let n_blocks = self.coarse.len().div_ceil(BLOCK);
+            PairLists {
                 n_source: self.fine.len(),
                 n_target: self.coarse.len(),
-                volume: offsets.len(),
-                starts: vec![0],
-                source: Vec::new(),
-                target: Vec::new(),
-            };
-            let s = self.spec.stride as i32;
-            for block in self.coarse.keys().chunks(BLOCK) {
-                for o in &offsets {
-                    for (t, &key) in block.iter().enumerate() {
-                        let [b, x, y, z] = key::unpack(key, self.coarse.bias());
-                        let c = [b, x * s + o[0], y * s + o[1], z * s + o[2]];
-                        let hit = key::pack(c, self.fine.bias()).and_then(|k| rows.get(&k));
-                        if let Some(&row) = hit {
-                            lists.source.push(row);
-                            lists.target.push(t as u8);
-                        }
-                    }
-                    lists.starts.push(lists.source.len() as u32);
-                }
+                volume: self.spec.volume(),
+                blocks: (0..n_blocks).into_par_iter().map(|b| search.block_pairs(b)).collect(),
             }
-            lists
         })
     }
 
@@ -128,14 +130,14 @@ impl KernelMap {
 
 impl PairLists {
     pub(crate) fn n_blocks(&self) -> usize {
-        self.n_target.div_ceil(BLOCK)
+        self.blocks.len()
     }
 
     /// The pairs of a block and a kernel voxel: rows that are read, and rows of the block that are written.
     pub(crate) fn group_slices(&self, block: usize, k: usize) -> (&[u32], &[u8]) {
-        let g = block * self.volume + k;
-        let range = self.starts[g] as usize..self.starts[g + 1] as usize;
-        (&self.source[range.clone()], &self.target[range])
+        let pairs = &self.blocks[block];
+        let range = pairs.starts[k] as usize..pairs.starts[k + 1] as usize;
+        (&pairs.source[range.clone()], &pairs.target[range])
     }
 
     /// As [`Self::group_slices`], pair by pair.
@@ -144,31 +146,37 @@ impl PairLists {
         source.iter().zip(target).map(|(&s, &t)| (s as usize, t as usize))
     }
 
+    /// All pairs as (block, kernel voxel, row that is read, row of the block that is written).
+    fn all(&self) -> impl Iterator<Item = (usize, usize, u32, usize)> + '_ {
+        (0..self.n_blocks()).flat_map(move |b| {
+            (0..self.volume).flat_map(move |k| self.group(b, k).map(move |(s, t)| (b, k, s as u32, t)))
+        })
+    }
+
     /// The same pairs, grouped by blocks of the other side.
     fn transposed(&self) -> Self {
         let n_blocks = self.n_source.div_ceil(BLOCK);
-        let mut starts = vec![0u32; n_blocks * self.volume + 1];
-        let group = |source: u32, k: usize| source as usize / BLOCK * self.volume + k;
-        let groups = || self.starts.windows(2).enumerate();
-        for (g, w) in groups() {
-            for p in w[0] as usize..w[1] as usize {
-                starts[group(self.source[p], g % self.volume) + 1] += 1;
+        let mut blocks =
+            vec![BlockPairs { starts: vec![0; self.volume + 1], ..Default::default() }; n_blocks];
+        for (_, k, source, _) in self.all() {
+            blocks[source as usize / BLOCK].starts[k + 1] += 1;
+        }
+        for block in &mut blocks {
+            for k in 0..self.volume {
+                block.starts[k + 1] += block.starts[k];
             }
+            let n = block.starts[self.volume] as usize;
+            block.source = vec![0; n];
+            block.target = vec![0; n];
         }
-        for i in 1..starts.len() {
-            starts[i] += starts[i - 1];
+        let mut next: Vec<Vec<u32>> = blocks.iter().map(|b| b.starts.clone()).collect();
+        for (b, k, source, target) in self.all() {
+            let to = source as usize / BLOCK;
+            let at = next[to][k] as usize;
+            next[to][k] += 1;
+            blocks[to].source[at] = (b * BLOCK + target) as u32;
+            blocks[to].target[at] = (source as usize % BLOCK) as u8;
         }
-        let mut next = starts.clone();
-        let mut source = vec![0; self.source.len()];
-        let mut target = vec![0; self.source.len()];
-        for (g, w) in groups() {
-            for p in w[0] as usize..w[1] as usize {
-                let at = &mut next[group(self.source[p], g % self.volume)];
-                source[*at as usize] = (g / self.volume * BLOCK) as u32 + u32::from(self.target[p]);
-                target[*at as usize] = (self.source[p] as usize % BLOCK) as u8;
-                *at += 1;
-            }
-        }
-        Self { n_source: self.n_target, n_target: self.n_source, volume: self.volume, starts, source, target }
+        Self { n_source: self.n_target, n_target: self.n_source, volume: self.volume, blocks }
     }
 }

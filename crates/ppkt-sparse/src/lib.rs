@@ -11,6 +11,7 @@ mod key;
 mod layers;
 mod load;
 mod manager;
+mod neighbours;
 mod norm;
 mod norm_kernel;
 mod norm_op;

@@ -1,50 +1,50 @@
 //! Local and global pooling.
 
-use candle_core::{D, Device, Tensor};
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
 
-use crate::kernel_map::BLOCK;
+use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor};
+use rayon::prelude::*;
+
+use crate::conv::{slice, with_slices};
+use crate::kernel_map::{BLOCK, KernelMap, PairLists};
 use crate::{ConvSpec, SparseError, SparseTensor};
 
 /// Sum over the voxels under the kernel.
 ///
+/// # Shapes
+/// `[N, C]` to `[M, C]`, on the voxels that a convolution with the same `spec` leads to.
+///
 /// # Errors
 /// As [`conv`](crate::conv).
 pub fn sum_pool(x: &SparseTensor, spec: ConvSpec) -> Result<SparseTensor, SparseError> {
-    let map = x.manager().kernel_map(x.stride(), spec)?;
-    let mut columns: Vec<Tensor> = Vec::new();
-    let lists = map.by_coarse();
-    for k in 0..spec.volume() {
-        let mut rows = vec![u32::MAX; lists.n_target];
-        for block in 0..lists.n_blocks() {
-            let g = block * lists.volume + k;
-            for p in lists.starts[g] as usize..lists.starts[g + 1] as usize {
-                rows[block * BLOCK + lists.target[p] as usize] = lists.source[p];
-            }
-        }
-        columns.push(x.features().index_select(&Tensor::from_vec(rows, lists.n_target, &Device::Cpu)?, 0)?);
-    }
-    let sum = Tensor::stack(&columns, 0)?.sum(0)?;
-    SparseTensor::on(x.manager(), x.stride() * spec.stride as u32, sum)
+    local(x, spec, Reduction::Sum)
 }
 
-/// Mean over the voxels under the kernel that exist.
+/// Mean over the voxels under the kernel that exist; zero where none does (a kernel smaller than the stride).
+///
+/// # Shapes
+/// As [`sum_pool`].
 ///
 /// # Errors
 /// As [`conv`](crate::conv).
 pub fn avg_pool(x: &SparseTensor, spec: ConvSpec) -> Result<SparseTensor, SparseError> {
-    let sum = sum_pool(x, spec)?;
-    let ones = x.with_features(Tensor::ones((x.len(), 1), candle_core::DType::F32, &Device::Cpu)?)?;
-    let count = sum_pool(&ones, spec)?;
-    let mean = sum.features().broadcast_div(&count.features().maximum(1.0)?)?;
-    sum.with_features(mean)
+    local(x, spec, Reduction::Mean)
 }
 
-/// Largest value under the kernel, channel by channel.
+/// Largest value under the kernel, channel by channel; zero where there is no voxel (a kernel smaller than the
+/// stride).
+///
+/// Where several voxels share the largest value, the first under the kernel gets the gradient. A NaN counts as the
+/// largest.
+///
+/// # Shapes
+/// As [`sum_pool`].
 ///
 /// # Errors
 /// As [`conv`](crate::conv).
 pub fn max_pool(x: &SparseTensor, spec: ConvSpec) -> Result<SparseTensor, SparseError> {
-    avg_pool(x, spec)
+    local(x, spec, Reduction::Max)
 }
 
 /// Sum over all voxels of each batch item: `[batch_size, C]`.
@@ -52,7 +52,7 @@ pub fn max_pool(x: &SparseTensor, spec: ConvSpec) -> Result<SparseTensor, Sparse
 /// # Errors
 /// Only candle's.
 pub fn global_sum_pool(x: &SparseTensor) -> Result<Tensor, SparseError> {
-    per_item(x, |rows| rows.sum(0))
+    global(x, Reduction::Sum)
 }
 
 /// Mean over all voxels of each batch item: `[batch_size, C]`; zero for an item without voxels.
@@ -60,7 +60,7 @@ pub fn global_sum_pool(x: &SparseTensor) -> Result<Tensor, SparseError> {
 /// # Errors
 /// Only candle's.
 pub fn global_avg_pool(x: &SparseTensor) -> Result<Tensor, SparseError> {
-    per_item(x, |rows| rows.mean(0))
+    global(x, Reduction::Mean)
 }
 
 /// Largest value in each batch item, channel by channel: `[batch_size, C]`; zero for an item without voxels.
@@ -68,20 +68,252 @@ pub fn global_avg_pool(x: &SparseTensor) -> Result<Tensor, SparseError> {
 /// # Errors
 /// Only candle's.
 pub fn global_max_pool(x: &SparseTensor) -> Result<Tensor, SparseError> {
-    per_item(x, |rows| rows.transpose(0, 1)?.contiguous()?.max(D::Minus1))
+    global(x, Reduction::Max)
 }
 
-fn per_item(
-    x: &SparseTensor,
-    reduce: impl Fn(&Tensor) -> candle_core::Result<Tensor>,
-) -> Result<Tensor, SparseError> {
-    let mut items = Vec::new();
-    for item in 0..x.batch_size() {
-        let rows = x.coordinate_set().batch_rows(item);
-        items.push(match rows.len() {
-            0 => Tensor::zeros(x.channels(), x.features().dtype(), &Device::Cpu)?,
-            n => reduce(&x.features().narrow(0, rows.start, n)?)?,
-        });
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reduction {
+    Sum,
+    Mean,
+    Max,
+}
+
+fn local(x: &SparseTensor, spec: ConvSpec, reduction: Reduction) -> Result<SparseTensor, SparseError> {
+    let map = x.manager().kernel_map(x.stride(), spec)?;
+    let features =
+        x.features().contiguous()?.apply_op1(Local { map, reduction, largest: OnceLock::new() })?;
+    SparseTensor::on(x.manager(), x.stride() * spec.stride as u32, features)
+}
+
+fn global(x: &SparseTensor, reduction: Reduction) -> Result<Tensor, SparseError> {
+    let items = (0..x.batch_size()).map(|item| x.coordinate_set().batch_rows(item)).collect();
+    Ok(x.features().contiguous()?.apply_op1(Global { items, reduction, largest: OnceLock::new() })?)
+}
+
+/// Takes a value into a running maximum and notes where it came from.
+fn take_larger(value: f32, row: u32, best: &mut f32, from: &mut u32) {
+    if *from == NOWHERE || value > *best || (value.is_nan() && !best.is_nan()) {
+        *best = value;
+        *from = row;
     }
-    Ok(Tensor::stack(&items, 0)?)
+}
+
+/// The source of a maximum over nothing.
+const NOWHERE: u32 = u32::MAX;
+
+struct Local {
+    map: Arc<KernelMap>,
+    reduction: Reduction,
+    /// For [`Reduction::Max`]: the row that each value of the result came from.
+    largest: OnceLock<Vec<u32>>,
+}
+
+impl Local {
+    /// What the sum of each coarse voxel is multiplied by.
+    fn scales(&self, lists: &PairLists) -> Vec<f32> {
+        let mut counts = vec![0f32; lists.n_target];
+        for (block, counts) in counts.chunks_mut(BLOCK).enumerate() {
+            for k in 0..lists.volume {
+                lists.group(block, k).for_each(|(_, t)| counts[t] += 1.0);
+            }
+        }
+        match self.reduction {
+            Reduction::Mean => counts.iter().map(|c| 1.0 / c.max(1.0)).collect(),
+            _ => vec![1.0; lists.n_target],
+        }
+    }
+
+    /// Forward, `Reduction::Max`: values and where they came from.
+    fn maximum(&self, lists: &PairLists, x: &[f32], channels: usize) -> (Vec<f32>, Vec<u32>) {
+        let mut out = vec![0f32; lists.n_target * channels];
+        let mut from = vec![NOWHERE; lists.n_target * channels];
+        let size = BLOCK * channels.max(1);
+        out.par_chunks_mut(size).zip(from.par_chunks_mut(size)).enumerate().for_each(
+            |(block, (out, from))| {
+                for k in 0..lists.volume {
+                    for (s, t) in lists.group(block, k) {
+                        let best = out[t * channels..(t + 1) * channels].iter_mut();
+                        let best = best.zip(&mut from[t * channels..(t + 1) * channels]);
+                        for (&v, (best, from)) in x[s * channels..(s + 1) * channels].iter().zip(best) {
+                            take_larger(v, s as u32, best, from);
+                        }
+                    }
+                }
+            },
+        );
+        (out, from)
+    }
+
+    /// Forward, the others.
+    fn sum(&self, lists: &PairLists, x: &[f32], channels: usize) -> Vec<f32> {
+        let scales = self.scales(lists);
+        let mut out = vec![0f32; lists.n_target * channels];
+        out.par_chunks_mut(BLOCK * channels.max(1)).enumerate().for_each(|(block, out)| {
+            for k in 0..lists.volume {
+                for (s, t) in lists.group(block, k) {
+                    let row = &mut out[t * channels..(t + 1) * channels];
+                    row.iter_mut().zip(&x[s * channels..(s + 1) * channels]).for_each(|(o, v)| *o += v);
+                }
+            }
+            for (row, scale) in out.chunks_mut(channels.max(1)).zip(&scales[block * BLOCK..]) {
+                row.iter_mut().for_each(|o| *o *= scale);
+            }
+        });
+        out
+    }
+
+    /// The gradient of the fine side, each of its blocks by one thread.
+    fn backward(&self, grad: &[f32], channels: usize) -> Vec<f32> {
+        // A symmetric map has with every pair the pair the other way round.
+        let symmetric = self.map.spec().is_symmetric();
+        let lists = if symmetric { self.map.by_coarse() } else { self.map.by_fine() };
+        let scales = self.scales(self.map.by_coarse());
+        let from = self.largest.get();
+        let mut dx = vec![0f32; lists.n_target * channels];
+        dx.par_chunks_mut(BLOCK * channels.max(1)).enumerate().for_each(|(block, dx)| {
+            for k in 0..lists.volume {
+                for (s, t) in lists.group(block, k) {
+                    let row = dx[t * channels..(t + 1) * channels].iter_mut();
+                    let grad = &grad[s * channels..(s + 1) * channels];
+                    let own = (block * BLOCK + t) as u32;
+                    match from {
+                        Some(from) => {
+                            let from = &from[s * channels..(s + 1) * channels];
+                            row.zip(grad)
+                                .zip(from)
+                                .filter(|(_, f)| **f == own)
+                                .for_each(|((d, g), _)| *d += g);
+                        }
+                        None => row.zip(grad).for_each(|(d, g)| *d += g * scales[s]),
+                    }
+                }
+            }
+        });
+        dx
+    }
+}
+
+impl CustomOp1 for Local {
+    fn name(&self) -> &'static str {
+        "sparse_pool"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
+        let (x, channels) = (slice(storage, layout)?, layout.dims()[1]);
+        let lists = self.map.by_coarse();
+        let out = match self.reduction {
+            Reduction::Max => {
+                let (out, from) = self.maximum(lists, x, channels);
+                self.largest.get_or_init(|| from);
+                out
+            }
+            Reduction::Sum | Reduction::Mean => self.sum(lists, x, channels),
+        };
+        Ok((CpuStorage::F32(out), (lists.n_target, channels).into()))
+    }
+
+    fn bwd(&self, x: &Tensor, _res: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
+        let grad = grad.contiguous()?;
+        let dx = with_slices(&grad, &grad, |grad, _| self.backward(grad, x.dims()[1]))?;
+        Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))
+    }
+}
+
+struct Global {
+    /// The rows of each batch item.
+    items: Vec<Range<usize>>,
+    reduction: Reduction,
+    /// For [`Reduction::Max`]: the row that each value of the result came from.
+    largest: OnceLock<Vec<u32>>,
+}
+
+/// Rows that are summed by one thread; sums of such chunks are added in order, whatever the number of threads.
+const CHUNK: usize = 1024;
+
+impl Global {
+    fn scale(&self, item: usize) -> f32 {
+        match self.reduction {
+            Reduction::Mean => 1.0 / self.items[item].len().max(1) as f32,
+            _ => 1.0,
+        }
+    }
+
+    fn sum(&self, x: &[f32], channels: usize) -> Vec<f32> {
+        let mut out = Vec::with_capacity(self.items.len() * channels);
+        for (item, rows) in self.items.iter().enumerate() {
+            let rows = &x[rows.start * channels..rows.end * channels];
+            let partial: Vec<Vec<f32>> = rows
+                .par_chunks(CHUNK * channels.max(1))
+                .map(|chunk| {
+                    let mut sum = vec![0f32; channels];
+                    for row in chunk.chunks_exact(channels) {
+                        sum.iter_mut().zip(row).for_each(|(s, v)| *s += v);
+                    }
+                    sum
+                })
+                .collect();
+            let mut sum = vec![0f32; channels];
+            partial.iter().for_each(|p| sum.iter_mut().zip(p).for_each(|(s, v)| *s += v));
+            out.extend(sum.into_iter().map(|s| s * self.scale(item)));
+        }
+        out
+    }
+
+    fn maximum(&self, x: &[f32], channels: usize) -> (Vec<f32>, Vec<u32>) {
+        let mut out = vec![0f32; self.items.len() * channels];
+        let mut from = vec![NOWHERE; self.items.len() * channels];
+        for (item, rows) in self.items.iter().enumerate() {
+            let place = item * channels..(item + 1) * channels;
+            for row in rows.clone() {
+                let best = out[place.clone()].iter_mut().zip(&mut from[place.clone()]);
+                for (&v, (best, from)) in x[row * channels..(row + 1) * channels].iter().zip(best) {
+                    take_larger(v, row as u32, best, from);
+                }
+            }
+        }
+        (out, from)
+    }
+
+    fn backward(&self, grad: &[f32], rows: usize, channels: usize) -> Vec<f32> {
+        let mut dx = vec![0f32; rows * channels];
+        if let Some(from) = self.largest.get() {
+            for (i, (&from, g)) in from.iter().zip(grad).enumerate().filter(|(_, (f, _))| **f != NOWHERE) {
+                dx[from as usize * channels + i % channels] += g;
+            }
+            return dx;
+        }
+        for (item, rows) in self.items.iter().enumerate() {
+            let (grad, scale) = (&grad[item * channels..(item + 1) * channels], self.scale(item));
+            dx[rows.start * channels..rows.end * channels].par_chunks_mut(channels.max(1)).for_each(|row| {
+                row.iter_mut().zip(grad).for_each(|(d, g)| *d = g * scale);
+            });
+        }
+        dx
+    }
+}
+
+impl CustomOp1 for Global {
+    fn name(&self) -> &'static str {
+        "sparse_global_pool"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
+        let (x, channels) = (slice(storage, layout)?, layout.dims()[1]);
+        let out = match self.reduction {
+            Reduction::Max => {
+                let (out, from) = self.maximum(x, channels);
+                self.largest.get_or_init(|| from);
+                out
+            }
+            Reduction::Sum | Reduction::Mean => self.sum(x, channels),
+        };
+        Ok((CpuStorage::F32(out), (self.items.len(), channels).into()))
+    }
+
+    fn bwd(&self, x: &Tensor, _res: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
+        let grad = grad.contiguous()?;
+        let (rows, channels) = x.dims2()?;
+        let dx = with_slices(&grad, &grad, |grad, _| self.backward(grad, rows, channels))?;
+        Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))
+    }
 }

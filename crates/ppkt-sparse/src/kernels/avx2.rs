@@ -1,4 +1,8 @@
 //! Micro-kernels for AVX2: tiles of up to 8 rows and 16 columns in registers.
+#![expect(
+    clippy::needless_range_loop,
+    reason = "loops over registers are to be unrolled, and read best by index"
+)]
 
 use std::arch::x86_64::{
     __m256, __m256i, _mm256_cmpgt_epi32, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_maskload_ps,

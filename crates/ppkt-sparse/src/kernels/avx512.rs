@@ -1,4 +1,8 @@
 //! Micro-kernels for AVX-512: tiles of up to 8 rows and 64 columns in registers.
+#![expect(
+    clippy::needless_range_loop,
+    reason = "loops over registers are to be unrolled, and read best by index"
+)]
 
 use std::arch::x86_64::{
     __m512, __mmask16, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps,
