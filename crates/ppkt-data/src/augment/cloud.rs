@@ -137,12 +137,16 @@ impl Augment3d {
         }
         let (low, high) = bounds(points);
         let centre = [0, 1, 2].map(|c| 0.5 * (low[c] + high[c]));
+        // The centre goes through the matrix once, so that a point costs one product.
+        let mut constant = [0.0; 3];
+        for r in 0..3 {
+            constant[r] = centre[r] + shift[r] - dot(matrix[r], centre);
+        }
         for point in points {
-            let p = [0, 1, 2].map(|c| point[c] - centre[c]);
-            *point = [0, 1, 2].map(|r| {
-                let row = matrix[r];
-                row[0] * p[0] + row[1] * p[1] + row[2] * p[2] + centre[r] + shift[r]
-            });
+            let p = *point;
+            for r in 0..3 {
+                point[r] = dot(matrix[r], p) + constant[r];
+            }
         }
     }
 
@@ -240,6 +244,11 @@ fn turn_about([x, y, z]: [f64; 3], angle: f64) -> [[f64; 3]; 3] {
         [t * x * y + s * z, c + t * y * y, t * y * z - s * x],
         [t * x * z - s * y, t * y * z + s * x, c + t * z * z],
     ]
+}
+
+#[inline]
+fn dot(a: [f32; 3], b: [f32; 3]) -> f32 {
+    a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 }
 
 fn product(a: [[f64; 3]; 3], b: [[f64; 3]; 3]) -> [[f64; 3]; 3] {
