@@ -105,7 +105,7 @@ mod tests {
 
         let kaiming = draw(3, "k", &shape, ConvInit::KaimingFanOut.hint(16, 32, 27, false));
         let (mean, var) = moments(&kaiming);
-        let want = 2.0 / (32.0 * 27.0);
+        let want: f64 = 2.0 / (32.0 * 27.0);
         assert!(mean.abs() < want.sqrt() / 50.0 && (var / want - 1.0).abs() < 0.05, "{mean} {var}");
     }
 

@@ -21,6 +21,7 @@ mod pool;
 mod rows;
 mod spec;
 mod tensor;
+mod unit;
 
 pub use conv::{conv, conv_transpose};
 pub use coords::{Coords, rows_of_input};
@@ -39,3 +40,4 @@ pub use load::{LoadMode, LoadReport, ShapeMismatch};
 pub use norm::{BatchNorm, DEFAULT_BN_MOMENTUM};
 pub use ops::{add, cat, relu};
 pub use params::VarStore;
+pub use unit::unit_norm;

@@ -1,1 +1,15 @@
-//! Sparse-voxel networks (the MinkUNet family) for ppkt.
+#![doc = include_str!("../README.md")]
+
+mod arch;
+mod block;
+mod config;
+mod error;
+mod minkunet;
+mod state;
+
+pub use arch::{Arch, Plan};
+pub use config::MinkUNetConfig;
+pub use error::StudentError;
+pub use minkunet::MinkUNet;
+pub use ppkt_sparse::unit_norm;
+pub use state::{State, load_state, save_state};

@@ -1,0 +1,146 @@
+//! The members of the family and their sizes.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::StudentError;
+
+/// Channels and depths of one network of the family.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// Channels of the stem.
+    pub init_planes: usize,
+    /// Channels of the eight stages: four down, four up.
+    pub planes: [usize; 8],
+    /// Basic blocks of the eight stages.
+    pub layers: [usize; 8],
+}
+
+macro_rules! family {
+    ($($(#[$doc:meta])* $name:ident: $init:expr, $planes:expr, $layers:expr;)*) => {
+        /// A network of the family; text and configuration files use the same names.
+        ///
+        /// "Res16UNet" and "SR-UNet" are other names of the same networks: `Res16UNet34C`, `SR-UNet34C` and `34C` are
+        /// all read as [`Arch::MinkUNet34C`].
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        #[non_exhaustive]
+        pub enum Arch {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Arch {
+            /// Every member.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The name, as in `MinkUNet34C`.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name),)* }
+            }
+
+            /// Channels and depths.
+            pub const fn plan(self) -> Plan {
+                match self { $(Self::$name => Plan { init_planes: $init, planes: $planes, layers: $layers },)* }
+            }
+        }
+    };
+}
+
+const ONE: [usize; 8] = [1; 8];
+const TWO: [usize; 8] = [2; 8];
+const DEEP: [usize; 8] = [2, 3, 4, 6, 2, 2, 2, 2];
+
+/// The published networks share the encoder's channels and differ in the decoder's.
+const fn decoder(up: [usize; 4]) -> [usize; 8] {
+    [32, 64, 128, 256, up[0], up[1], up[2], up[3]]
+}
+
+family! {
+    /// One block a stage, a few hundred thousand parameters: for demonstrations and tests. Ours, not a published one.
+    MinkUNet14Tiny: 16, [16, 32, 32, 48, 32, 32, 32, 32], ONE;
+    /// One block a stage.
+    MinkUNet14: 32, decoder([256, 256, 256, 256]), ONE;
+    /// One block a stage, decoder 128, 128, 96, 96.
+    MinkUNet14A: 32, decoder([128, 128, 96, 96]), ONE;
+    /// One block a stage, decoder 128 throughout.
+    MinkUNet14B: 32, decoder([128, 128, 128, 128]), ONE;
+    /// One block a stage, decoder 192, 192, 128, 128.
+    MinkUNet14C: 32, decoder([192, 192, 128, 128]), ONE;
+    /// One block a stage, decoder 384 throughout.
+    MinkUNet14D: 32, decoder([384, 384, 384, 384]), ONE;
+    /// Two blocks a stage.
+    MinkUNet18: 32, decoder([256, 256, 256, 256]), TWO;
+    /// Two blocks a stage, decoder 128, 128, 96, 96.
+    MinkUNet18A: 32, decoder([128, 128, 96, 96]), TWO;
+    /// Two blocks a stage, decoder 128 throughout.
+    MinkUNet18B: 32, decoder([128, 128, 128, 128]), TWO;
+    /// Two blocks a stage, decoder 384 throughout.
+    MinkUNet18D: 32, decoder([384, 384, 384, 384]), TWO;
+    /// 34 layers.
+    MinkUNet34: 32, decoder([256, 256, 256, 256]), DEEP;
+    /// 34 layers, decoder 256, 128, 64, 64.
+    MinkUNet34A: 32, decoder([256, 128, 64, 64]), DEEP;
+    /// 34 layers, decoder 256, 128, 64, 32.
+    MinkUNet34B: 32, decoder([256, 128, 64, 32]), DEEP;
+    /// 34 layers, decoder 256, 128, 96, 96: the network of PointContrast, PPKT and SLidR.
+    MinkUNet34C: 32, decoder([256, 128, 96, 96]), DEEP;
+}
+
+impl fmt::Display for Arch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Arch {
+    type Err = StudentError;
+
+    fn from_str(text: &str) -> Result<Self, StudentError> {
+        let lower = text.trim().to_ascii_lowercase();
+        let short = ["minkunet", "res16unet", "sr-unet", "srunet"]
+            .iter()
+            .find_map(|family| lower.strip_prefix(family))
+            .unwrap_or(&lower);
+        let found = Self::ALL.iter().find(|a| a.name()["MinkUNet".len()..].eq_ignore_ascii_case(short));
+        found.copied().ok_or_else(|| StudentError::UnknownArch { name: text.to_owned() })
+    }
+}
+
+impl TryFrom<String> for Arch {
+    type Error = StudentError;
+
+    fn try_from(text: String) -> Result<Self, StudentError> {
+        text.parse()
+    }
+}
+
+impl From<Arch> for String {
+    fn from(arch: Arch) -> Self {
+        arch.name().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_back() {
+        for &arch in Arch::ALL {
+            assert_eq!(arch.to_string().parse::<Arch>().unwrap(), arch);
+        }
+        for name in ["34c", "Res16UNet34C", "SR-UNet34C", " minkunet34c "] {
+            assert_eq!(name.parse::<Arch>().unwrap(), Arch::MinkUNet34C, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_lists_the_known_ones() {
+        for name in ["MinkUNet50", "", "MinkUNet", "MinkUNet34D"] {
+            let error = name.parse::<Arch>().unwrap_err().to_string();
+            assert!(error.contains("MinkUNet14Tiny") && error.contains("MinkUNet34C"), "{error}");
+        }
+    }
+}

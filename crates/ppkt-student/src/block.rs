@@ -1,0 +1,78 @@
+//! The residual block of the family.
+
+use candle_nn::VarBuilder;
+use ppkt_sparse::{
+    BatchNorm, ConvInit, ConvSpec, DEFAULT_BN_MOMENTUM, Pointwise, SparseConv3d, SparseError, SparseTensor,
+};
+
+/// Two 3×3×3 convolutions and a shortcut: `relu(norm2(conv2(relu(norm1(conv1(x))))) + shortcut(x))`.
+///
+/// The momentum of a network reaches only the shortcut's norm: the published code hands it to the function that makes
+/// a stage, which does not hand it on to the blocks, so `norm1` and `norm2` keep 0.1. Who compares running statistics
+/// with a published network needs the same.
+#[derive(Debug, Clone)]
+pub(crate) struct BasicBlock {
+    conv1: SparseConv3d,
+    norm1: BatchNorm,
+    conv2: SparseConv3d,
+    norm2: BatchNorm,
+    downsample: Option<(Pointwise, BatchNorm)>,
+}
+
+impl BasicBlock {
+    pub(crate) fn new(
+        cin: usize,
+        cout: usize,
+        bn_momentum: f64,
+        vb: VarBuilder,
+    ) -> Result<Self, SparseError> {
+        let spec = ConvSpec::new(3, 1);
+        let downsample = if cin == cout {
+            None
+        } else {
+            let vb = vb.pp("downsample");
+            let shortcut = Pointwise::without_bias(cin, cout, ConvInit::default(), vb.pp("0"))?;
+            Some((shortcut, BatchNorm::new(cout, bn_momentum, vb.pp("1"))?))
+        };
+        Ok(Self {
+            conv1: SparseConv3d::new(cin, cout, spec, vb.pp("conv1"))?,
+            norm1: BatchNorm::new(cout, DEFAULT_BN_MOMENTUM, vb.pp("norm1"))?,
+            conv2: SparseConv3d::new(cout, cout, spec, vb.pp("conv2"))?,
+            norm2: BatchNorm::new(cout, DEFAULT_BN_MOMENTUM, vb.pp("norm2"))?,
+            downsample,
+        })
+    }
+
+    pub(crate) fn forward(&self, x: &SparseTensor, train: bool) -> Result<SparseTensor, SparseError> {
+        let y = self.norm1.forward_relu(&self.conv1.forward(x)?, train)?;
+        let y = self.conv2.forward(&y)?;
+        match &self.downsample {
+            None => self.norm2.forward_add_relu(&y, x, train),
+            Some((conv, norm)) => {
+                let shortcut = norm.forward(&conv.forward(x)?, train)?;
+                self.norm2.forward_add_relu(&y, &shortcut, train)
+            }
+        }
+    }
+}
+
+/// The blocks of one stage; only the first changes the number of channels.
+#[derive(Debug, Clone)]
+pub(crate) struct Stage(Vec<BasicBlock>);
+
+impl Stage {
+    pub(crate) fn new(
+        cin: usize,
+        cout: usize,
+        blocks: usize,
+        bn_momentum: f64,
+        vb: VarBuilder,
+    ) -> Result<Self, SparseError> {
+        let block = |i: usize| BasicBlock::new(if i == 0 { cin } else { cout }, cout, bn_momentum, vb.pp(i));
+        Ok(Self((0..blocks).map(block).collect::<Result<_, _>>()?))
+    }
+
+    pub(crate) fn forward(&self, x: SparseTensor, train: bool) -> Result<SparseTensor, SparseError> {
+        self.0.iter().try_fold(x, |x, block| block.forward(&x, train))
+    }
+}

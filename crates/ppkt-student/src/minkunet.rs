@@ -1,0 +1,165 @@
+//! The network: four levels down, four up, with skips.
+
+use candle_nn::VarBuilder;
+use ppkt_sparse::{
+    BatchNorm, ConvSpec, Pointwise, SparseConv3d, SparseConvTranspose3d, SparseError, SparseTensor, cat,
+};
+
+use crate::block::Stage;
+use crate::{MinkUNetConfig, Plan, StudentError};
+
+/// A sparse residual U-Net, from voxels to one vector a voxel.
+///
+/// Published as MinkUNet ([Choy et al. 2019](https://arxiv.org/abs/1904.08755)), Res16UNet and SR-UNet; names, shapes
+/// and the order of everything are MinkowskiEngine's, so that state dicts carry over.
+///
+/// ```text
+/// conv0p1s1 ─ bn0 ──────────────────────────── p1 ───────────────────────────── cat ─ block8 ─ final
+///   conv1p1s2 ─ bn1 ─ block1 ───────────────── p2 ────────────── cat ─ block7 ─ convtr7p2s2
+///     conv2p2s2 ─ bn2 ─ block2 ─────────────── p4 ─ cat ─ block6 ─ convtr6p4s2
+///       conv3p4s2 ─ bn3 ─ block3 ─ p8 ─ cat ─ block5 ─ convtr5p8s2
+///         conv4p8s2 ─ bn4 ─ block4 ─ convtr4p16s2
+/// ```
+///
+/// A ReLU follows each norm outside the blocks, and concatenations put the upsampled channels before the skip's.
+#[derive(Debug, Clone)]
+pub struct MinkUNet {
+    in_channels: usize,
+    stem: SparseConv3d,
+    stem_norm: BatchNorm,
+    down: Vec<Down>,
+    up: Vec<Up>,
+    head: Pointwise,
+}
+
+#[derive(Debug, Clone)]
+struct Down {
+    conv: SparseConv3d,
+    norm: BatchNorm,
+    stage: Stage,
+}
+
+#[derive(Debug, Clone)]
+struct Up {
+    conv: SparseConvTranspose3d,
+    norm: BatchNorm,
+    stage: Stage,
+}
+
+const HALVE: ConvSpec = ConvSpec::new(2, 2);
+
+impl MinkUNet {
+    /// The network that the configuration names.
+    ///
+    /// # Errors
+    /// [`StudentError::FirstKernel`], [`StudentError::Setting`]; candle's, where the builder reads a file that lacks a
+    /// tensor.
+    pub fn new(config: &MinkUNetConfig, vb: VarBuilder) -> Result<Self, StudentError> {
+        Self::with_plan(&config.arch.plan(), config, vb)
+    }
+
+    /// A network with channels and depths of one's own; `config.arch` is not looked at.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_plan(plan: &Plan, config: &MinkUNetConfig, vb: VarBuilder) -> Result<Self, StudentError> {
+        config.check()?;
+        let (planes, momentum) = (plan.planes, config.bn_momentum);
+        let mut width = plan.init_planes;
+        let stem = SparseConv3d::new(
+            config.in_channels,
+            width,
+            ConvSpec::new(config.first_kernel, 1),
+            vb.pp("conv0p1s1"),
+        )?;
+        let stem_norm = BatchNorm::new(width, momentum, vb.pp("bn0"))?;
+
+        let mut down = Vec::new();
+        for level in 0..4 {
+            let (n, stride) = (level + 1, 1 << level);
+            down.push(Down {
+                conv: SparseConv3d::new(width, width, HALVE, vb.pp(format!("conv{n}p{stride}s2")))?,
+                norm: BatchNorm::new(width, momentum, vb.pp(format!("bn{n}")))?,
+                stage: Stage::new(
+                    width,
+                    planes[level],
+                    plan.layers[level],
+                    momentum,
+                    vb.pp(format!("block{n}")),
+                )?,
+            });
+            width = planes[level];
+        }
+
+        let skips = [planes[2], planes[1], planes[0], plan.init_planes];
+        let mut up = Vec::new();
+        for (level, skip) in skips.into_iter().enumerate() {
+            let (n, stride, out) = (level + 4, 16 >> level, planes[level + 4]);
+            up.push(Up {
+                conv: SparseConvTranspose3d::new(width, out, HALVE, vb.pp(format!("convtr{n}p{stride}s2")))?,
+                norm: BatchNorm::new(out, momentum, vb.pp(format!("bntr{n}")))?,
+                stage: Stage::new(
+                    out + skip,
+                    out,
+                    plan.layers[level + 4],
+                    momentum,
+                    vb.pp(format!("block{}", n + 1)),
+                )?,
+            });
+            width = out;
+        }
+        let head = Pointwise::new(width, config.out_channels, vb.pp("final"))?;
+        Ok(Self { in_channels: config.in_channels, stem, stem_norm, down, up, head })
+    }
+
+    /// One vector a voxel, not normalised: embeddings (see [`unit_norm`](crate::unit_norm)) or class scores.
+    ///
+    /// `train` normalises by the batch and moves the running statistics; it needs at least two voxels at the coarsest
+    /// level, stride 16.
+    ///
+    /// # Shapes
+    /// `[N, in_channels]` to `[N, out_channels]`, on the same voxels.
+    ///
+    /// # Errors
+    /// [`StudentError::InputChannels`]; [`SparseError`]'s.
+    pub fn forward(&self, x: &SparseTensor, train: bool) -> Result<SparseTensor, StudentError> {
+        Ok(self.head.forward(&self.backbone(x, train)?)?)
+    }
+
+    /// The features before `final`: what a new head is put on.
+    ///
+    /// # Shapes
+    /// `[N, in_channels]` to `[N, planes[7]]`, on the same voxels.
+    ///
+    /// # Errors
+    /// As [`Self::forward`].
+    pub fn backbone(&self, x: &SparseTensor, train: bool) -> Result<SparseTensor, StudentError> {
+        if x.channels() != self.in_channels {
+            return Err(StudentError::InputChannels { expected: self.in_channels, got: x.channels() });
+        }
+        Ok(self.run(x, train)?)
+    }
+
+    /// Only the last layer: [`Self::forward`] is `head` of [`Self::backbone`].
+    ///
+    /// # Errors
+    /// candle's, where the channels are not the backbone's.
+    pub fn head(&self, features: &SparseTensor) -> Result<SparseTensor, StudentError> {
+        Ok(self.head.forward(features)?)
+    }
+
+    fn run(&self, x: &SparseTensor, train: bool) -> Result<SparseTensor, SparseError> {
+        let mut y = self.stem_norm.forward_relu(&self.stem.forward(x)?, train)?;
+        let mut skips = Vec::with_capacity(self.down.len());
+        for down in &self.down {
+            let coarse = down.norm.forward_relu(&down.conv.forward(&y)?, train)?;
+            skips.push(y);
+            y = down.stage.forward(coarse, train)?;
+        }
+        for (up, skip) in self.up.iter().zip(skips.iter().rev()) {
+            let fine = up.norm.forward_relu(&up.conv.forward(&y)?, train)?;
+            y = up.stage.forward(cat(&[&fine, skip])?, train)?;
+        }
+        Ok(y)
+    }
+}
