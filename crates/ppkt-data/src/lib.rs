@@ -8,6 +8,7 @@ mod frame;
 mod link;
 mod loader;
 mod random;
+mod readers;
 mod rooms;
 mod scene;
 mod setting;

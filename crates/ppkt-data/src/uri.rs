@@ -5,7 +5,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use crate::{DataError, Dataset, Split};
+use crate::readers::{self, FolderDataset};
+use crate::{DataError, Dataset, Rooms, RoomsConfig, Split};
 
 /// Which kind of dataset a URI names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -85,14 +86,22 @@ impl Scheme {
     }
 }
 
+const POSES: OptionHelp = option("poses", "file|none", "use the poses, or read every frame alone (file)");
+
 /// The options of `synthetic:rooms`.
 const SYNTHETIC: &[OptionHelp] = &[
-    option("scenes", "N", "how many rooms (200)"),
+    option("scenes", "N", "how many rooms, held-out ones included (200)"),
     option("views", "N", "how many frames of each room (1)"),
     option("seed", "N", "the seed of all rooms (1)"),
     option("width", "PIXELS", "width of the images (320)"),
     option("height", "PIXELS", "height of the images (240)"),
-    option("noise", "on|off", "sensor-like noise and holes in depth (on)"),
+    option("depth_noise", "STRENGTH", "noise and holes in depth, 0 none, 1 as a cheap sensor's (1)"),
+    option(
+        "colour_noise",
+        "STRENGTH",
+        "noise, exposure and white balance, 0 none, 1 as a cheap camera's (1)",
+    ),
+    HOLDOUT,
 ];
 const NYUV2: &[OptionHelp] = &[
     option("classes", "13|40|none", "which grouping of the labels (13)"),
@@ -106,8 +115,13 @@ const NYUV2: &[OptionHelp] = &[
     MAX_DEPTH,
 ];
 const SEVEN_SCENES: &[OptionHelp] = &[
-    option("calibration", "FILE", "colour camera and its offset (color-calibration.*json in the folder)"),
+    option(
+        "calibration",
+        "FILE|estimated",
+        "colour camera and its offset (color-calibration.*.json in the folder)",
+    ),
     option("registered", "yes|no", "take colour and depth as one camera, about 22 pixels wrong (no)"),
+    POSES,
     EVERY,
     HOLDOUT,
     MIN_DEPTH,
@@ -117,6 +131,7 @@ const TUM: &[OptionHelp] = &[
     option("camera", "freiburg1|freiburg2|freiburg3|ros|FX,FY,CX,CY", "intrinsics (from the folder's name)"),
     option("max_difference", "SECONDS", "largest difference in time between colour and depth (0.02)"),
     option("max_gap", "SECONDS", "largest gap in the trajectory to interpolate over (0.1)"),
+    POSES,
     EVERY,
     HOLDOUT,
     MIN_DEPTH,
@@ -181,8 +196,28 @@ impl DataUri {
     /// # Errors
     /// If the folder is missing, empty or not of the layout, or an option's value cannot be meant.
     pub fn open(&self, split: Split) -> Result<Box<dyn Dataset>, DataError> {
-        let _ = (split, self.folder());
-        Err(DataError::UnknownScheme { scheme: self.scheme.name().into(), known: "none yet".into() })
+        match self.scheme {
+            Scheme::Synthetic => Ok(Box::new(Rooms::new(self.rooms()?, split)?)),
+            _ => Ok(Box::new(FolderDataset::new(readers::scan(self)?, split)?)),
+        }
+    }
+
+    /// The rooms that the options describe.
+    fn rooms(&self) -> Result<RoomsConfig, DataError> {
+        const COUNT: &str = "a whole number from 1";
+        const STRENGTH: &str = "a number from 0 to 4";
+        let (o, d) = (&self.options, RoomsConfig::default());
+        let strength = |s: &f32| (0.0..=4.0).contains(s);
+        Ok(RoomsConfig {
+            seed: o.get("seed", d.seed, "a whole number from 0")?,
+            rooms: o.get_if("scenes", d.rooms, COUNT, |n| *n >= 1)?,
+            frames_per_room: o.get_if("views", d.frames_per_room, COUNT, |n| *n >= 1)?,
+            width: o.get_if("width", d.width, COUNT, |n| *n >= 1)?,
+            height: o.get_if("height", d.height, COUNT, |n| *n >= 1)?,
+            depth_noise: o.get_if("depth_noise", d.depth_noise, STRENGTH, strength)?,
+            colour_noise: o.get_if("colour_noise", d.colour_noise, STRENGTH, strength)?,
+            holdout: o.get_if("holdout", d.holdout, "a share from 0 to 1", |s| (0.0..=1.0).contains(s))?,
+        })
     }
 
     /// The place as a path, with `~/` resolved.
@@ -283,6 +318,11 @@ fn decode(text: &str) -> String {
 pub(crate) struct Options(BTreeMap<String, String>);
 
 impl Options {
+    /// All keys with their values, sorted.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&String, &String)> {
+        self.0.iter()
+    }
+
     /// The text of an option.
     pub(crate) fn text(&self, key: &str) -> Option<&str> {
         self.0.get(key).map(String::as_str)
