@@ -76,7 +76,8 @@ impl Lattice {
                 for i in 0..length {
                     let here = block[start + i * stride];
                     let next = if i + 1 < length { block[start + (i + 1) * stride] } else { [0.0; 4] };
-                    block[start + i * stride] = std::array::from_fn(|c| (previous[c] + here[c] + next[c]) / 3.0);
+                    block[start + i * stride] =
+                        std::array::from_fn(|c| (previous[c] + here[c] + next[c]) / 3.0);
                     previous = here;
                 }
             }
