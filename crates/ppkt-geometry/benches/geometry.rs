@@ -24,7 +24,7 @@ fn room_depth() -> DepthMap {
     let metres = (0..480 * 640)
         .map(|i| {
             let (row, col) = ((i / 640) as f32, (i % 640) as f32);
-            let wall = if col < 250.0 { 2.0 } else { 3.5 };
+            let wall: f32 = if col < 250.0 { 2.0 } else { 3.5 };
             let floor = if row > 250.0 { 1.4 * 525.0 / (row - 240.0) } else { f32::INFINITY };
             if rng.random_ratio(1, 16) { f32::NAN } else { wall.min(floor) }
         })

@@ -245,6 +245,19 @@ impl CameraModel {
         if pixel.u.is_finite() && pixel.v.is_finite() { Ok(pixel) } else { Err(ProjectionReject::NotFinite) }
     }
 
+    /// [`Self::project`] for a pinhole, without branches: whether the point is seen, and where if so.
+    ///
+    /// In a cloud which points are seen is as good as random, and every branch on it is mispredicted. Comparisons with
+    /// NaN are false, so nothing that is not finite is seen.
+    #[inline]
+    pub(crate) fn project_pinhole(&self, x: f64, y: f64, z: f64) -> (bool, Pixel) {
+        let per_z = z.recip();
+        let pixel = Pixel { u: self.fx * (x * per_z) + self.cx, v: self.fy * (y * per_z) + self.cy };
+        let in_width = (pixel.u >= 0.0) & (pixel.u < f64::from(self.width));
+        let in_height = (pixel.v >= 0.0) & (pixel.v < f64::from(self.height));
+        ((z > 0.0) & (z < f64::INFINITY) & in_width & in_height, pixel)
+    }
+
     /// The ray that arrives at a pixel, as a direction of length 1 from the camera's centre.
     ///
     /// The pixel may lie outside the image.
@@ -316,7 +329,7 @@ impl CameraModel {
                 Ok(Direction3::new(x, y, 1.0))
             }
             Lens::KannalaBrandt { .. } => {
-                let r_d = x_d.hypot(y_d);
+                let r_d = (x_d * x_d + y_d * y_d).sqrt();
                 if r_d == 0.0 {
                     return Ok(Direction3::new(0.0, 0.0, 1.0));
                 }

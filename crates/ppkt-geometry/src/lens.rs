@@ -206,7 +206,7 @@ impl Lens {
             return Ok((x_d, y_d));
         }
         let (p1, p2) = self.tangential();
-        let r_d = x_d.hypot(y_d);
+        let r_d = (x_d * x_d + y_d * y_d).sqrt();
         let radial = |r: f64| {
             let s = r * r;
             let factor = self.radial_factor(s);
@@ -224,7 +224,7 @@ impl Lens {
         for _ in 0..MAX_STEPS {
             let (dx, dy) = self.distort(x, y);
             let (e_x, e_y) = (dx - x_d, dy - y_d);
-            let now = e_x.hypot(e_y);
+            let now = (e_x * e_x + e_y * e_y).sqrt();
             // Rounding keeps the residual from zero; stop when it is small and no longer falls.
             if now == 0.0 || (now < SOLVED && now >= 0.5 * left) {
                 left = now.min(left);
@@ -296,12 +296,13 @@ fn invert_rising(f: impl Fn(f64) -> (f64, f64), target: f64, limit: f64, toleran
         } else {
             low = r;
         }
-        let newton = r - (value - target) / slope;
-        let next = if newton > low && newton < high { newton } else { 0.5 * (low + high) };
-        if (next - r).abs() <= tolerance * r {
-            return Some(next);
+        let step = (value - target) / slope;
+        // Asked before the bracket: at the very end rounding may put the step on its border.
+        if step.abs() <= tolerance * r {
+            return Some((r - step).min(limit));
         }
-        r = next;
+        let newton = r - step;
+        r = if newton > low && newton < high { newton } else { 0.5 * (low + high) };
     }
     Some(r)
 }

@@ -172,38 +172,49 @@ fn first_fault(points: &[[f32; 3]], sizes: [f32; 3], transform: impl Fn([f32; 3]
 
 /// Voxels of cells, one a point.
 fn group(cells: &[[i32; 3]]) -> Voxels {
-    let n_points = cells.len();
-    let mut voxels = Voxels { voxel_of_point: vec![0; n_points], ..Voxels::default() };
-    let mut append = |coord: [i32; 3], row: u32, starts: bool| {
-        if starts {
-            voxels.coords.push(coord);
-            voxels.representative.push(row);
-            voxels.counts.push(0);
-        }
-        let voxel = voxels.coords.len() - 1;
-        voxels.counts[voxel] += 1;
-        voxels.voxel_of_point[row as usize] = voxel as u32;
-    };
+    let mut voxels = Voxels { voxel_of_point: vec![0; cells.len()], ..Voxels::default() };
     if let Some(packing) = Packing::of(cells) {
         let mut keys = packing.keys(cells);
-        sort_by_bits(&mut keys, packing.row_bits, packing.row_bits + packing.cell_bits);
+        sort_by_bits(&mut keys, packing.row_bits, packing.cell_bits);
         let mut last = None;
         for key in keys {
-            let (cell, row) = packing.unpack(key);
-            append(cells[row as usize], row, last != Some(cell));
-            last = Some(cell);
+            let (cell, row) = packing.split(key);
+            if last != Some(cell) {
+                voxels.start(packing.coord(cell), row);
+                last = Some(cell);
+            }
+            voxels.add(row);
         }
     } else {
         // A box so large that its cells need more than 64 bits with the rows: slower, and right.
         let mut rows: Vec<([i32; 3], u32)> = cells.iter().copied().zip(0..).collect();
         rows.sort_unstable();
-        let mut last = None;
         for (coord, row) in rows {
-            append(coord, row, last != Some(coord));
-            last = Some(coord);
+            if voxels.coords.last() != Some(&coord) {
+                voxels.start(coord, row);
+            }
+            voxels.add(row);
         }
     }
     voxels
+}
+
+impl Voxels {
+    /// A new voxel, of which this is the lowest row.
+    #[inline]
+    fn start(&mut self, coord: [i32; 3], row: u32) {
+        self.coords.push(coord);
+        self.representative.push(row);
+        self.counts.push(0);
+    }
+
+    /// A point of the newest voxel.
+    #[inline]
+    fn add(&mut self, row: u32) {
+        let voxel = self.counts.len() - 1;
+        self.counts[voxel] += 1;
+        self.voxel_of_point[row as usize] = voxel as u32;
+    }
 }
 
 /// How a cell (x above y above z, counted from the corner of the bounding box) and a row share 64 bits.
@@ -251,28 +262,42 @@ impl Packing {
             .collect()
     }
 
+    /// Packed cell and row of a key.
     #[inline]
-    fn unpack(&self, key: u64) -> (u64, u32) {
+    fn split(&self, key: u64) -> (u64, u32) {
         (key >> self.row_bits, (key & ((1 << self.row_bits) - 1)) as u32)
+    }
+
+    /// The coordinates of a packed cell.
+    #[inline]
+    fn coord(&self, cell: u64) -> [i32; 3] {
+        let low_bits = |value: u64, bits: u32| (value & ((1 << bits) - 1)) as i32;
+        let xy = cell >> self.z_bits;
+        let from_corner =
+            [(xy >> self.y_bits) as i32, low_bits(xy, self.y_bits), low_bits(cell, self.z_bits)];
+        [0, 1, 2].map(|axis| self.corner[axis].wrapping_add(from_corner[axis]))
     }
 }
 
-/// Sorts by the bits `from..to`, keeping the order of equals. Keys must be in ascending order of the bits below
-/// `from` and have nothing above `to`, so that the result is sorted as a whole.
-fn sort_by_bits(keys: &mut Vec<u64>, from: u32, to: u32) {
+/// Sorts by the `n_bits` bits from bit `from`, keeping the order of equals. Keys must be in ascending order of the
+/// bits below `from` and have nothing above, so that the result is sorted as a whole.
+fn sort_by_bits(keys: &mut Vec<u64>, from: u32, n_bits: u32) {
     // 2,048 counters stay in the first-level cache; below a few thousand keys clearing them costs more than sorting.
-    const DIGIT_BITS: u32 = 11;
+    const WIDEST: u32 = 11;
     const FEW: usize = 2048;
     if keys.len() < FEW {
         keys.sort_unstable();
         return;
     }
-    let n_digits = (to - from).div_ceil(DIGIT_BITS);
+    // As few passes as the widest digit allows, and then the narrowest digit for that number of passes: the fewer
+    // places a pass writes to, the better the cache holds them.
+    let n_digits = n_bits.div_ceil(WIDEST);
+    let digit_bits = n_bits.div_ceil(n_digits.max(1));
     let mut sorted = vec![0u64; keys.len()];
     for digit in 0..n_digits {
-        let shift = from + digit * DIGIT_BITS;
-        let digit_of = |key: u64| (key >> shift) as usize & ((1 << DIGIT_BITS) - 1);
-        let mut starts = [0usize; 1 << DIGIT_BITS];
+        let shift = from + digit * digit_bits;
+        let digit_of = |key: u64| (key >> shift) as usize & ((1 << digit_bits) - 1) & ((1 << WIDEST) - 1);
+        let mut starts = [0usize; 1 << WIDEST];
         for &key in keys.iter() {
             starts[digit_of(key)] += 1;
         }
@@ -316,7 +341,7 @@ mod tests {
                 .collect();
             let mut want = keys.clone();
             want.sort_unstable();
-            sort_by_bits(&mut keys, 13, 13 + bits);
+            sort_by_bits(&mut keys, 13, bits);
             assert_eq!(keys, want, "{bits} bits");
         }
     }
