@@ -53,4 +53,7 @@ pub struct FeatureMap {
     pub tokens: Tensor,
     /// Height and width of the images that the map was made from.
     pub image_size: (usize, usize),
+    /// Pixels of the image that one cell stands for, in each direction. Given, and not worked out from the sizes:
+    /// where it does not divide the image, the last row and column of cells reach beyond it.
+    pub stride: usize,
 }

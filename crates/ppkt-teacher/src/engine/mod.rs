@@ -1,0 +1,24 @@
+//! Inference on the CPU: activations channels last, weights packed once, no autograd graph.
+//!
+//! A convolution is a matrix product whose left side is never built: for every output pixel and kernel tap the
+//! micro-kernel is given the address of a run of input channels (or of zeros, outside the image). Batch norm is
+//! folded into the weights beforehand; bias, residual and ReLU are added while the results are still in registers.
+//!
+//! **Same bits for any number of threads**: every output is summed by one thread, in the order of the kernel's taps
+//! and channels, however the work is cut.
+
+mod attention;
+mod conv;
+mod isa;
+mod kernel;
+mod map;
+mod math;
+mod panel;
+mod pool;
+
+pub(crate) use attention::attention;
+pub(crate) use conv::{Activation, Conv, ConvGeometry};
+pub(crate) use isa::Isa;
+pub(crate) use map::{Buffers, Map};
+pub(crate) use math::layer_norm;
+pub(crate) use pool::max_pool_3x3_s2;

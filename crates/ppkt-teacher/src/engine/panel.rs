@@ -1,0 +1,58 @@
+//! How a matrix of weights is cut for the micro-kernel.
+
+use std::ops::Range;
+
+use super::isa::Isa;
+
+/// Floats of one panel that a pass over the rows uses: within a first-level cache, so that they stay there while the
+/// rows stream by.
+const CHUNK_FLOATS: usize = 8 * 1024;
+
+/// Some neighbouring output columns, whose weights lie together as `[k][width]`.
+pub(super) struct Panel {
+    /// The first of its columns.
+    pub(super) first: usize,
+    /// Columns, zero ones at the end included.
+    pub(super) width: usize,
+    /// The same in vectors.
+    pub(super) vectors: usize,
+    /// Where its weights begin.
+    pub(super) weights: usize,
+}
+
+impl Panel {
+    /// Cuts `n_columns` columns of `depth` weights each; also says to how many columns they are padded.
+    pub(super) fn cut(isa: Isa, n_columns: usize, depth: usize) -> (Vec<Self>, usize) {
+        let lanes = isa.lanes();
+        let (mut panels, mut first) = (Vec::new(), 0);
+        while first < n_columns {
+            let vectors = (n_columns - first).div_ceil(lanes).min(isa.panel_vectors());
+            let width = vectors * lanes;
+            panels.push(Self { first, width, vectors, weights: first * depth });
+            first += width;
+        }
+        (panels, first)
+    }
+}
+
+/// A part of a sum over taps and channels.
+pub(super) struct Chunk {
+    pub(super) taps: Range<usize>,
+    pub(super) channels: Range<usize>,
+}
+
+/// Cuts a sum over `[n_taps, run]` for a panel of `width` columns: into groups of whole taps, or parts of one.
+pub(super) fn chunks(n_taps: usize, run: usize, width: usize) -> Vec<Chunk> {
+    let limit = (CHUNK_FLOATS / width).max(1);
+    if run <= limit {
+        let per_chunk = limit / run;
+        let starts = (0..n_taps).step_by(per_chunk);
+        return starts.map(|t| Chunk { taps: t..(t + per_chunk).min(n_taps), channels: 0..run }).collect();
+    }
+    // Equal parts, so that none is a crumb.
+    let part = run.div_ceil(run.div_ceil(limit));
+    let of_tap = |t: usize| {
+        (0..run).step_by(part).map(move |c| Chunk { taps: t..t + 1, channels: c..(c + part).min(run) })
+    };
+    (0..n_taps).flat_map(of_tap).collect()
+}

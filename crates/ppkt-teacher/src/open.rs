@@ -1,0 +1,79 @@
+//! From a name to a network.
+
+use std::path::Path;
+
+use crate::error::TeacherError;
+use crate::hub;
+use crate::inspection::Inspection;
+use crate::options::TeacherOptions;
+use crate::resnet::ResNet;
+use crate::spec::{Family, Teacher};
+use crate::uri::TeacherUri;
+use crate::vit::VisionTransformer;
+use crate::weights::Weights;
+
+/// The network inside the program: trained on rendered rooms, see `assets/README.md`.
+static TINY: &[u8] = include_bytes!("../assets/tiny.safetensors");
+
+/// A network of either family.
+enum Network {
+    ResNet(ResNet),
+    VisionTransformer(VisionTransformer),
+}
+
+/// Opens a teacher: reads its files, checks them and packs its weights.
+///
+/// A teacher of the Hub is fetched, or found in the cache; to show how far that is, call [`fetch`](crate::fetch)
+/// first.
+///
+/// # Errors
+/// Every [`TeacherError`]; nothing is half opened.
+///
+/// ```
+/// use ppkt_teacher::{Images, TeacherOptions, TeacherUri};
+///
+/// let uri: TeacherUri = "builtin:tiny".parse()?;
+/// let teacher = ppkt_teacher::open(&uri, &TeacherOptions::default())?;
+/// let grey = Images::new(1, 96, 128, vec![127; 96 * 128 * 3])?;
+/// let map = teacher.features(&grey)?;
+/// assert_eq!(map.tokens.dims()[3], teacher.spec().channels);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn open(uri: &TeacherUri, options: &TeacherOptions) -> Result<Box<dyn Teacher>, TeacherError> {
+    Ok(match read(uri, options)? {
+        Network::ResNet(net) => Box::new(net),
+        Network::VisionTransformer(net) => Box::new(net),
+    })
+}
+
+/// Opens a teacher and says what it is.
+///
+/// # Errors
+/// As [`open`].
+pub fn inspect(uri: &TeacherUri, options: &TeacherOptions) -> Result<Inspection, TeacherError> {
+    Ok(match read(uri, options)? {
+        Network::ResNet(net) => net.inspection().clone(),
+        Network::VisionTransformer(net) => net.inspection().clone(),
+    })
+}
+
+fn read(uri: &TeacherUri, options: &TeacherOptions) -> Result<Network, TeacherError> {
+    let weights = match uri {
+        TeacherUri::BuiltinTiny => Weights::from_bytes(Path::new("builtin:tiny"), TINY.to_vec())?,
+        TeacherUri::File(path) => Weights::read(path)?,
+        TeacherUri::Hub(name) => {
+            let files = hub::fetch(name, &mut |_| {})?;
+            Weights::read_files(
+                &files.weights,
+                files.preprocessor_config.as_deref(),
+                files.config.as_deref(),
+            )?
+        }
+    };
+    Ok(match weights.family {
+        Family::ResNet => Network::ResNet(ResNet::from_weights(weights, options)?),
+        Family::VisionTransformer => {
+            Network::VisionTransformer(VisionTransformer::from_weights(weights, options)?)
+        }
+    })
+}

@@ -1,0 +1,295 @@
+//! Weights of a network: tensors by torchvision's or timm's names, whatever the file calls them.
+
+mod config;
+mod names;
+mod shards;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, Metadata, SafeTensorError};
+use sha2::{Digest, Sha256};
+
+pub(crate) use config::Config;
+
+use crate::error::TeacherError;
+use crate::spec::Family;
+
+/// A tensor widened to f32.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Values {
+    pub(crate) shape: Vec<usize>,
+    pub(crate) data: Vec<f32>,
+}
+
+/// Where a tensor lies in the file.
+struct Entry {
+    /// Its name in the file.
+    name: String,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    file: usize,
+    bytes: std::ops::Range<usize>,
+}
+
+/// One file, whole.
+struct File {
+    path: PathBuf,
+    bytes: Vec<u8>,
+}
+
+/// Opened weights: one file, or the shards of one network.
+pub(crate) struct Weights {
+    files: Vec<File>,
+    entries: BTreeMap<String, Entry>,
+    used: BTreeSet<String>,
+    pub(crate) family: Family,
+    pub(crate) naming: &'static str,
+    pub(crate) fingerprint: String,
+    pub(crate) config: Config,
+}
+
+impl Weights {
+    /// Reads a file, or `model.safetensors` or the shards of a folder, and `config.json` and `preprocessor_config.json`
+    /// beside it where they are.
+    pub(crate) fn read(path: &Path) -> Result<Self, TeacherError> {
+        let paths = shards::files_of(path)?;
+        let folder = paths.first().and_then(|p| p.parent()).unwrap_or(Path::new("")).to_owned();
+        let preprocessor = folder.join("preprocessor_config.json");
+        Self::read_files(&paths, Some(&preprocessor), Some(&folder.join("config.json")))
+    }
+
+    /// Reads the files of one network; configurations that are absent are no error.
+    pub(crate) fn read_files(
+        paths: &[PathBuf],
+        preprocessor: Option<&Path>,
+        config: Option<&Path>,
+    ) -> Result<Self, TeacherError> {
+        let read = |path: &PathBuf| match std::fs::read(path) {
+            Ok(bytes) => Ok(File { path: path.clone(), bytes }),
+            Err(source) => Err(TeacherError::Read { source, path: path.clone() }),
+        };
+        let files: Result<Vec<File>, TeacherError> = paths.iter().map(read).collect();
+        let mut weights = Self::from_files(files?)?;
+        weights.config.add(preprocessor, config)?;
+        Ok(weights)
+    }
+
+    /// Reads a file that is in memory; `path` names it in messages.
+    pub(crate) fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Self, TeacherError> {
+        Self::from_files(vec![File { path: path.to_owned(), bytes }])
+    }
+
+    fn from_files(files: Vec<File>) -> Result<Self, TeacherError> {
+        let (mut tensors, mut text, mut hash) = (BTreeMap::new(), Text::new(), Sha256::new());
+        for (i, file) in files.iter().enumerate() {
+            let (header, metadata) = SafeTensors::read_metadata(&file.bytes)
+                .map_err(|e| header_error(&e, &file.path, &file.bytes))?;
+            let start = header + size_of::<u64>();
+            for (name, info) in metadata.tensors() {
+                let bytes = start + info.data_offsets.0..start + info.data_offsets.1;
+                let entry = Entry {
+                    name: name.clone(),
+                    dtype: info.dtype,
+                    shape: info.shape.clone(),
+                    file: i,
+                    bytes,
+                };
+                tensors.insert(name, entry);
+            }
+            text.extend(metadata.metadata().clone().unwrap_or_default());
+            hash.update(&file.bytes);
+        }
+        let path = files.first().map(|f| f.path.clone()).unwrap_or_default();
+        let names: Vec<&str> = tensors.keys().map(String::as_str).collect();
+        let Some(found) = names::recognise(&names) else {
+            let first = names.iter().take(5).map(|n| (*n).to_owned()).collect();
+            return Err(TeacherError::UnknownFamily { n_tensors: names.len(), first, path });
+        };
+        let config = Config::from_metadata(text, &path)?;
+        let fingerprint = hash.finalize().iter().fold(String::new(), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        });
+        let entries = tensors.into_iter().map(|(name, entry)| (found.canonical(&name), entry)).collect();
+        Ok(Self {
+            files,
+            entries,
+            used: BTreeSet::new(),
+            family: found.family,
+            naming: found.naming,
+            fingerprint,
+            config,
+        })
+    }
+
+    /// The (first) file, for messages.
+    pub(crate) fn path(&self) -> &Path {
+        self.files.first().map_or(Path::new(""), |f| &f.path)
+    }
+
+    /// The file that a tensor is in.
+    fn path_of(&self, name: &str) -> PathBuf {
+        self.entries.get(name).map_or(self.path(), |e| &self.files[e.file].path).to_owned()
+    }
+
+    /// Whether there is a tensor of this (canonical) name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.entries.contains_key(name)
+    }
+
+    /// Its shape, if there is such a tensor.
+    pub(crate) fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.entries.get(name).map(|e| &e.shape[..])
+    }
+
+    /// What a user calls it: its name in the file, or the canonical one where it is absent.
+    fn name_in_file(&self, name: &str) -> String {
+        self.entries.get(name).map_or_else(|| name.to_owned(), |e| e.name.clone())
+    }
+
+    /// The error for an absent tensor.
+    pub(crate) fn missing(&self, name: &str, why: impl Into<String>) -> TeacherError {
+        TeacherError::MissingTensor { tensor: name.to_owned(), why: why.into(), path: self.path().to_owned() }
+    }
+
+    /// The error for a tensor of a wrong shape.
+    pub(crate) fn wrong_shape(&self, name: &str, expected: impl Into<String>) -> TeacherError {
+        TeacherError::WrongShape {
+            tensor: self.name_in_file(name),
+            expected: expected.into(),
+            got: self.shape(name).unwrap_or_default().to_vec(),
+            path: self.path_of(name),
+        }
+    }
+
+    /// Takes a tensor that must be there, in any shape.
+    pub(crate) fn take(&mut self, name: &str, why: &str) -> Result<Values, TeacherError> {
+        let Some(entry) = self.entries.get(name) else { return Err(self.missing(name, why)) };
+        let file = &self.files[entry.file];
+        let bytes = &file.bytes[entry.bytes.clone()];
+        let data: Vec<f32> = match entry.dtype {
+            Dtype::F32 => bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+            Dtype::F64 => bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b) as f32).collect(),
+            Dtype::F16 => bytes.as_chunks().0.iter().map(|b| half::f16::from_le_bytes(*b).to_f32()).collect(),
+            Dtype::BF16 => {
+                bytes.as_chunks().0.iter().map(|b| half::bf16::from_le_bytes(*b).to_f32()).collect()
+            }
+            other => {
+                return Err(TeacherError::WrongType {
+                    tensor: entry.name.clone(),
+                    dtype: format!("{other:?}"),
+                    path: file.path.clone(),
+                });
+            }
+        };
+        if !data.iter().all(|v| v.is_finite()) {
+            return Err(TeacherError::NotFinite { tensor: entry.name.clone(), path: file.path.clone() });
+        }
+        let values = Values { shape: entry.shape.clone(), data };
+        self.used.insert(name.to_owned());
+        Ok(values)
+    }
+
+    /// Takes a tensor that must be there, in this shape.
+    pub(crate) fn take_shaped(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        why: &str,
+    ) -> Result<Vec<f32>, TeacherError> {
+        match self.shape(name) {
+            None => Err(self.missing(name, why)),
+            Some(found) if found == shape => Ok(self.take(name, why)?.data),
+            Some(_) => Err(self.wrong_shape(name, format!("{shape:?}"))),
+        }
+    }
+
+    /// Tensors that nothing was made of, by their names in the file, without the counters that batch norms keep in
+    /// training.
+    pub(crate) fn unmatched(&self) -> Vec<String> {
+        let unused = self.entries.iter().filter(|(name, _)| !self.used.contains(*name));
+        let mut names: Vec<String> = unused.map(|(_, e)| e.name.clone()).collect();
+        names.retain(|n| !n.ends_with("num_batches_tracked"));
+        names.sort();
+        names
+    }
+
+    /// The error for a part of the network that nothing was made of, if there is a tensor below one of `prefixes` that
+    /// was not taken: features without it would be wrong.
+    pub(crate) fn refuse_unread(&self, prefixes: &[&str]) -> Result<(), TeacherError> {
+        let unread = self.entries.iter().find(|(name, _)| {
+            let counter = name.ends_with("num_batches_tracked");
+            !counter && !self.used.contains(*name) && prefixes.iter().any(|p| name.starts_with(p))
+        });
+        match unread {
+            None => Ok(()),
+            Some((_, e)) => Err(TeacherError::UnknownPart {
+                tensor: e.name.clone(),
+                path: self.files[e.file].path.clone(),
+            }),
+        }
+    }
+
+    /// How many numbered modules `{prefix}{i}.` there are, from `first` on.
+    ///
+    /// # Errors
+    /// [`TeacherError::MissingTensor`] if one before the last has no `leaf`: a gap is damage, not an early end.
+    pub(crate) fn count(&self, prefix: &str, first: usize, leaf: &str) -> Result<usize, TeacherError> {
+        let numbers =
+            self.entries.keys().filter_map(|n| n.strip_prefix(prefix)?.split('.').next()?.parse().ok());
+        let end = numbers.max().map_or(first, |last: usize| last.saturating_add(1));
+        for i in first..end {
+            let name = format!("{prefix}{i}.{leaf}");
+            if !self.has(&name) {
+                return Err(self.missing(
+                    &name,
+                    format!("other tensors of {prefix}{i} or of what follows it are there"),
+                ));
+            }
+        }
+        Ok(end - first)
+    }
+
+    /// Counts the tensors below `prefix` as understood, though nothing is made of them.
+    pub(crate) fn leave_out(&mut self, prefix: &str) {
+        let names = self.entries.keys().filter(|n| n.starts_with(prefix)).cloned();
+        self.used.extend(names.collect::<Vec<_>>());
+    }
+
+    /// Tensors in the file, and numbers in them.
+    pub(crate) fn sizes(&self) -> (usize, usize) {
+        (self.entries.len(), self.entries.values().map(|e| e.shape.iter().product::<usize>()).sum())
+    }
+}
+
+fn header_error(error: &SafeTensorError, path: &Path, bytes: &[u8]) -> TeacherError {
+    let path = path.to_owned();
+    let reason = match error {
+        SafeTensorError::HeaderTooSmall => "it is shorter than a header".to_owned(),
+        SafeTensorError::HeaderTooLarge => {
+            "its first 8 bytes ask for a header of more than 100 MB".to_owned()
+        }
+        SafeTensorError::InvalidHeaderLength => {
+            "it ends within its header, or its first 8 bytes are no header length".to_owned()
+        }
+        SafeTensorError::MetadataIncompleteBuffer => {
+            let length = bytes.first_chunk().map_or(0, |b| u64::from_le_bytes(*b));
+            let header = usize::try_from(length).ok().and_then(|n| bytes.get(8..)?.get(..n));
+            let metadata: Option<Metadata> = header.and_then(|h| serde_json::from_slice(h).ok());
+            let data = metadata.map_or(0, |m| m.data_len() as u64);
+            return TeacherError::WrongLength {
+                expected: 8 + length + data,
+                found: bytes.len() as u64,
+                path,
+            };
+        }
+        other => other.to_string(),
+    };
+    TeacherError::NotSafetensors { reason, path }
+}
+
+/// Metadata as a map from name to text.
+type Text = HashMap<String, String>;
