@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use crate::hub::HubError;
 use crate::options::Stage;
+use crate::projection::PixelRef;
 
 /// Why a teacher could not be opened or run.
 ///
@@ -95,15 +97,24 @@ pub enum TeacherError {
 
     /// The names of the tensors are of no family that is known here.
     #[error(
-        "no known network: neither {} nor {} is among its {n_tensors} tensors (the first are {first:?}); ResNet and ViT with torchvision, timm or transformers names are read: {path:?}",
-        "\"conv1.weight\"",
-        "\"patch_embed.proj.weight\""
+        "no known network among {n_tensors} tensors (the first are {first:?}); ResNet and ViT with torchvision, timm or transformers names are read: {path:?}"
     )]
     UnknownFamily {
         /// How many tensors there are.
         n_tensors: usize,
         /// Some of their names.
         first: Vec<String>,
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// A tensor belongs to a part of the network that is not read, without which its features would be wrong.
+    #[error(
+        "tensor {tensor:?} belongs to a part of the network that is not read here; take a plain ResNet or ViT: {path:?}"
+    )]
+    UnknownPart {
+        /// Its name in the file.
+        tensor: String,
         /// The file.
         path: PathBuf,
     },
@@ -146,10 +157,31 @@ pub enum TeacherError {
         what: String,
     },
 
+    /// A pixel is asked for that lies in none of the images.
+    #[error(
+        "pixel {index} at {pixel:?} lies outside the {n_views} images of {width}x{height}; drop the pairs that left the image"
+    )]
+    Pixel {
+        /// Its place in the list.
+        index: usize,
+        /// The pixel.
+        pixel: PixelRef,
+        /// Images in the batch.
+        n_views: usize,
+        /// Columns of each.
+        width: usize,
+        /// Rows of each.
+        height: usize,
+    },
+
+    /// A network of the Hub could not be had.
+    #[error(transparent)]
+    Hub(#[from] HubError),
+
     /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
 }
 
 // Results are returned from every call, so the error must not make them large.
-const _: () = assert!(std::mem::size_of::<TeacherError>() <= 96);
+const _: () = assert!(std::mem::size_of::<TeacherError>() <= 128);

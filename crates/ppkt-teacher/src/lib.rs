@@ -1,11 +1,32 @@
 //! Frozen 2D networks from safetensors files and the Hugging Face Hub, and the upsampling projection.
 
+mod engine;
 mod error;
+mod hub;
 mod images;
+mod inspection;
+mod network;
+mod open;
 mod options;
+mod preprocess;
+mod projection;
+mod resnet;
 mod spec;
+mod uri;
+mod vit;
+mod weights;
 
 pub use error::TeacherError;
+#[cfg(feature = "hub")]
+pub use hub::{Hub, HubSettings};
+pub use hub::{HubError, HubFiles, HubProgress, fetch};
 pub use images::{FeatureMap, Images};
+pub use inspection::{Inspection, Preprocessing, StageInfo};
+pub use network::Activation;
+pub use open::{inspect, open};
 pub use options::{Stage, TeacherOptions};
+pub use projection::{AlignCorners, PixelRef, UpsampleProjection};
+pub use resnet::ResNet;
 pub use spec::{Family, Teacher, TeacherSpec};
+pub use uri::{HubName, TeacherUri, UriError};
+pub use vit::VisionTransformer;
