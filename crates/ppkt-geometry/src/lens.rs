@@ -80,6 +80,9 @@ const ROUGH: f64 = 1e-3;
 /// Left-over of the inverse, in normalised coordinates, that still counts as solved: a millionth of a pixel or less.
 const SOLVED: f64 = 1e-11;
 
+/// Left-over below which another step would only stir the last digit.
+const ROUNDING: f64 = 2e-15;
+
 /// What stops an inverse.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum InverseFailure {
@@ -199,13 +202,16 @@ impl Lens {
 
     /// Perspective models: distorted coordinates to normalised ones.
     ///
-    /// Steps: the radial part alone is inverted by a bracketed Newton search, which cannot miss since it rises up to
-    /// `limit`; from there Newton in two dimensions takes in the tangential part.
+    /// Steps: Newton in two dimensions from the distorted place itself, which settles in a few steps for all but
+    /// strong lenses. Where it does not, the radial part alone is inverted by a bracketed search, which cannot miss
+    /// since that part rises up to `limit`, and Newton starts from there.
     pub(crate) fn undistort(&self, x_d: f64, y_d: f64, limit: f64) -> Result<(f64, f64), InverseFailure> {
         if matches!(self, Self::Pinhole) {
             return Ok((x_d, y_d));
         }
-        let (p1, p2) = self.tangential();
+        if let Ok(found) = self.undistort_from((x_d, y_d), (x_d, y_d), limit) {
+            return Ok(found);
+        }
         let r_d = (x_d * x_d + y_d * y_d).sqrt();
         let radial = |r: f64| {
             let s = r * r;
@@ -215,18 +221,28 @@ impl Lens {
         let r = match invert_rising(radial, r_d, limit, ROUGH) {
             Some(r) => r,
             // Tangential terms can carry a ray a little beyond what the radial part reaches.
-            None if (p1, p2) != (0.0, 0.0) && limit.is_finite() => limit * 0.999,
+            None if self.tangential() != (0.0, 0.0) && limit.is_finite() => limit * 0.999,
             None => return Err(InverseFailure::Outside),
         };
         let shrink = if r_d > 0.0 { r / r_d } else { 1.0 };
-        let (mut x, mut y) = (x_d * shrink, y_d * shrink);
+        self.undistort_from((x_d * shrink, y_d * shrink), (x_d, y_d), limit)
+    }
+
+    /// Newton in two dimensions, from a start.
+    fn undistort_from(
+        &self,
+        (mut x, mut y): (f64, f64),
+        (x_d, y_d): (f64, f64),
+        limit: f64,
+    ) -> Result<(f64, f64), InverseFailure> {
+        let (p1, p2) = self.tangential();
         let mut left = f64::INFINITY;
         for _ in 0..MAX_STEPS {
             let (dx, dy) = self.distort(x, y);
             let (e_x, e_y) = (dx - x_d, dy - y_d);
-            let now = (e_x * e_x + e_y * e_y).sqrt();
-            // Rounding keeps the residual from zero; stop when it is small and no longer falls.
-            if now == 0.0 || (now < SOLVED && now >= 0.5 * left) {
+            let now = e_x.abs() + e_y.abs();
+            // Rounding may keep the residual from the last digit; stop when it is small and no longer falls.
+            if now < ROUNDING || (now < SOLVED && now >= 0.5 * left) {
                 left = now.min(left);
                 break;
             }
@@ -240,14 +256,15 @@ impl Lens {
             if det <= 0.0 || !det.is_finite() {
                 return Err(InverseFailure::Outside);
             }
-            x -= (d * e_x - b * e_y) / det;
-            y -= (a * e_y - b * e_x) / det;
+            let per_det = det.recip();
+            x -= (d * e_x - b * e_y) * per_det;
+            y -= (a * e_y - b * e_x) * per_det;
         }
         // NaN must not pass.
-        if left.is_nan() || left > SOLVED * (1.0 + r_d) {
+        if left.is_nan() || left > SOLVED * (1.0 + x_d.abs() + y_d.abs()) {
             return Err(InverseFailure::NoConvergence(left));
         }
-        if x.hypot(y) > limit {
+        if x * x + y * y > limit * limit {
             return Err(InverseFailure::Outside);
         }
         Ok((x, y))

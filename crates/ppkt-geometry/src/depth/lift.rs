@@ -1,10 +1,12 @@
 //! Depth to points, one pixel to one point.
 
+use nalgebra::Vector3;
+
 use crate::parallel::flat_map_range;
 use crate::{CameraModel, DepthError, DepthMap, PixelIdx, Point3};
 
 /// Rows that a thread takes at once: enough work to be worth handing over, few enough to share out evenly.
-const ROWS: usize = 32;
+pub(crate) const ROWS: usize = 32;
 
 /// The point seen at a pixel.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -39,6 +41,21 @@ impl DepthMap {
                     out.push(LiftedPoint { point: point.with_frame(), pixel });
                 }
             }
+        })
+    }
+
+    /// The point at every pixel, row-major, in the frame of the camera; NaN where [`Self::lift`] gives none.
+    pub(crate) fn point_grid(&self, camera: &CameraModel) -> Vec<Vector3<f64>> {
+        let width = self.width() as usize;
+        flat_map_range(self.height() as usize, ROWS, |rows, out| {
+            let metres = &self.metres()[rows.start * width..rows.end * width];
+            out.extend(metres.iter().enumerate().map(|(i, &depth_m)| {
+                let pixel = PixelIdx { row: (rows.start + i / width) as u32, col: (i % width) as u32 };
+                // A depth of NaN has no point.
+                camera
+                    .unproject_to_depth(pixel.centre(), f64::from(depth_m))
+                    .map_or(Vector3::repeat(f64::NAN), |p| p.coords())
+            }));
         })
     }
 

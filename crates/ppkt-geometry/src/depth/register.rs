@@ -5,7 +5,10 @@
 //! triangles, except across an edge in depth, drawn into the second camera's image with a z-buffer. A measured pixel
 //! that belongs to no triangle is moved by itself.
 
-use crate::{CameraModel, DepthMap, Lens, Pixel, PixelIdx, Rigid3, frame};
+use std::ops::Range;
+
+use crate::parallel::flat_map_range;
+use crate::{CameraModel, DepthMap, Lens, Pixel, PixelIdx, Point3, Rigid3, frame};
 
 /// Neighbours whose depths differ by more than this share lie on two surfaces.
 ///
@@ -13,10 +16,11 @@ use crate::{CameraModel, DepthMap, Lens, Pixel, PixelIdx, Rigid3, frame};
 /// from facing the camera, while the step from an object to the wall behind is more in most rooms.
 const EDGE: f32 = 0.05;
 
-/// A measured pixel in the second camera: where, and one over its depth there.
+/// A measured pixel in the second camera: where, and one over its depth there. NaN if it is not seen.
 #[derive(Clone, Copy)]
 struct Corner {
-    pixel: Pixel,
+    u: f64,
+    v: f64,
     inverse_depth: f64,
 }
 
@@ -37,52 +41,57 @@ impl DepthMap {
         camera_from_depth: &Rigid3<frame::Camera, F>,
         camera: &CameraModel,
     ) -> Self {
-        let (width, height) = (self.width() as usize, self.height() as usize);
-        let mut corners: Vec<Option<Corner>> = vec![None; width * height];
-        let (rotation, translation) = camera_from_depth.parts();
-        for lifted in self.lift::<frame::Camera>(depth_camera) {
-            let point = (rotation * lifted.point.coords() + translation).into();
-            let point = crate::Point3::from_array(point);
-            // Corners beside the image still span triangles that reach into it.
-            if let Ok(pixel) = camera.project_unbounded(point) {
-                let inverse_depth = camera.depth_of(point).recip();
-                corners[lifted.pixel.index(self.width())] = Some(Corner { pixel, inverse_depth });
-            }
-        }
-
+        self.assert_camera(depth_camera);
+        let corners = self.corners(depth_camera, camera_from_depth, camera);
+        let width = self.width() as usize;
         let mut canvas = Canvas::new(camera);
-        let mut joined = vec![false; width * height];
-        for row in 1..height {
+        let mut joined = vec![false; corners.len()];
+        for row in 1..self.height() as usize {
             for col in 1..width {
-                let (a, b) = ((row - 1) * width + col - 1, (row - 1) * width + col);
-                let (c, d) = (row * width + col - 1, row * width + col);
-                for triangle in [[a, b, c], [b, d, c]] {
-                    if let Some(three) = self.surface(triangle, &corners)
-                        && canvas.draw(&three)
-                    {
+                let b = (row - 1) * width + col;
+                let d = b + width;
+                for triangle in [[b - 1, b, d - 1], [b, d, d - 1]] {
+                    if self.on_one_surface(triangle) && canvas.draw(triangle.map(|i| corners[i])) {
                         triangle.iter().for_each(|&i| joined[i] = true);
                     }
                 }
             }
         }
         for (corner, joined) in corners.iter().zip(joined) {
-            if let (Some(corner), false) = (corner, joined) {
+            if !joined {
                 canvas.dot(corner);
             }
         }
         canvas.into_depth()
     }
 
-    /// The three corners, if all are measured and on one surface.
-    fn surface(&self, triangle: [usize; 3], corners: &[Option<Corner>]) -> Option<[Corner; 3]> {
+    fn corners<F>(
+        &self,
+        depth_camera: &CameraModel,
+        camera_from_depth: &Rigid3<frame::Camera, F>,
+        camera: &CameraModel,
+    ) -> Vec<Corner> {
+        let (rotation, translation) = camera_from_depth.parts();
+        let points = self.point_grid(depth_camera);
+        flat_map_range(points.len(), 1 << 14, |range, out| {
+            out.extend(points[range].iter().map(|point| {
+                let point = Point3::from_coords(rotation * point + translation);
+                // Corners beside the image still span triangles that reach into it.
+                match camera.project_unbounded(point) {
+                    Ok(Pixel { u, v }) => Corner { u, v, inverse_depth: camera.depth_of(point).recip() },
+                    Err(_) => Corner { u: f64::NAN, v: f64::NAN, inverse_depth: f64::NAN },
+                }
+            }));
+        })
+    }
+
+    /// Whether all three are measured, and about as far away.
+    #[inline]
+    fn on_one_surface(&self, triangle: [usize; 3]) -> bool {
         let depths = triangle.map(|i| self.metres()[i]);
-        // NaN makes the comparison false.
         let nearest = depths[0].min(depths[1]).min(depths[2]);
-        let on_one_surface = depths.iter().all(|d| d - nearest <= EDGE * nearest);
-        if !on_one_surface {
-            return None;
-        }
-        Some([corners[triangle[0]]?, corners[triangle[1]]?, corners[triangle[2]]?])
+        // False for NaN, which `min` ignores.
+        depths.iter().all(|d| d - nearest <= EDGE * nearest)
     }
 }
 
@@ -111,7 +120,7 @@ impl Canvas {
     }
 
     fn dot(&mut self, corner: &Corner) {
-        if let Some(pixel) = corner.pixel.containing_in(self.width, self.height) {
+        if let Some(pixel) = Pixel::new(corner.u, corner.v).containing_in(self.width, self.height) {
             self.put(pixel, corner.inverse_depth);
         }
     }
@@ -119,20 +128,25 @@ impl Canvas {
     /// Draws a triangle at the pixels whose centres it covers; `false` if it is no triangle.
     ///
     /// Both orders of the corners are drawn: the surface may be seen from the other side.
-    fn draw(&mut self, [a, b, c]: &[Corner; 3]) -> bool {
-        let (ab_u, ab_v) = (b.pixel.u - a.pixel.u, b.pixel.v - a.pixel.v);
-        let (ac_u, ac_v) = (c.pixel.u - a.pixel.u, c.pixel.v - a.pixel.v);
+    fn draw(&mut self, [a, b, c]: [Corner; 3]) -> bool {
+        let (ab_u, ab_v) = (b.u - a.u, b.v - a.v);
+        let (ac_u, ac_v) = (c.u - a.u, c.v - a.v);
         let twice_area = ab_u * ac_v - ab_v * ac_u;
-        let (left, right) = bounds(a.pixel.u, b.pixel.u, c.pixel.u);
-        let (top, bottom) = bounds(a.pixel.v, b.pixel.v, c.pixel.v);
-        if twice_area.abs() < 1e-9 || right - left > self.widest {
+        let (left, right) = (a.u.min(b.u).min(c.u), a.u.max(b.u).max(c.u));
+        // A corner that is not seen makes the area NaN.
+        if twice_area.is_nan() || twice_area.abs() < 1e-9 || right - left > self.widest {
             return false;
         }
-        let (ab_inv, ac_inv) = (b.inverse_depth - a.inverse_depth, c.inverse_depth - a.inverse_depth);
+        let cols = centres(left, right, self.width);
+        let rows = centres(a.v.min(b.v).min(c.v), a.v.max(b.v).max(c.v), self.height);
+        if cols.is_empty() || rows.is_empty() {
+            return true;
+        }
         let per_area = twice_area.recip();
-        for row in centres(top, bottom, self.height) {
-            for col in centres(left, right, self.width) {
-                let (u, v) = (f64::from(col) + 0.5 - a.pixel.u, f64::from(row) + 0.5 - a.pixel.v);
+        let (ab_inv, ac_inv) = (b.inverse_depth - a.inverse_depth, c.inverse_depth - a.inverse_depth);
+        for row in rows {
+            for col in cols.clone() {
+                let (u, v) = (f64::from(col) + 0.5 - a.u, f64::from(row) + 0.5 - a.v);
                 let towards_b = (u * ac_v - v * ac_u) * per_area;
                 let towards_c = (ab_u * v - ab_v * u) * per_area;
                 if towards_b >= -ON_EDGE && towards_c >= -ON_EDGE && towards_b + towards_c <= 1.0 + ON_EDGE {
@@ -158,13 +172,14 @@ impl Canvas {
 /// A centre that lies on a common side by all but rounding belongs to both triangles, so that no seam stays open.
 const ON_EDGE: f64 = 1e-9;
 
-fn bounds(a: f64, b: f64, c: f64) -> (f64, f64) {
-    (a.min(b).min(c), a.max(b).max(c))
-}
-
 /// The whole pixels of a side of `size` whose centres lie in `low..=high`, by all but rounding.
-fn centres(low: f64, high: f64, size: u32) -> std::ops::Range<u32> {
-    // `as` clamps to the range of u32, so what is left of the image becomes 0.
-    ((low - 0.5 - ON_EDGE).ceil() as u32).min(size)
-        ..((high - 0.5 + ON_EDGE).floor() + 1.0).min(size.into()) as u32
+#[inline]
+fn centres(low: f64, high: f64, size: u32) -> Range<u32> {
+    let (low, high) = (low - 0.5 - ON_EDGE, high - 0.5 + ON_EDGE);
+    // `as` cuts towards zero and clamps to the range of u32, so what lies left of the image becomes 0; this is ceil
+    // and floor without the calls that they are on a processor assumed to be old.
+    let first = low as u32;
+    let first = first.saturating_add(u32::from(f64::from(first) < low));
+    let end = if high < 0.0 { 0 } else { (high as u32).saturating_add(1) };
+    first..end.min(size)
 }
