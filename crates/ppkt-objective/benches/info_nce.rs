@@ -1,4 +1,6 @@
 //! The contrastive loss at the sizes that pretraining uses.
+#![allow(clippy::unwrap_used, reason = "a bench that cannot go on has failed")]
+#![allow(missing_docs, reason = "criterion makes public items")]
 
 use std::hint::black_box;
 

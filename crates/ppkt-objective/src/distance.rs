@@ -146,25 +146,31 @@ fn loss_and_unit_grads(kind: Kind, dim: usize, sides: &mut [Side; 2]) -> f64 {
     let weight = 1.0 / n as f64;
     let units = p.unit.par_chunks_exact(dim).zip(q.unit.par_chunks_exact(dim));
     let grads = p.grad.par_chunks_exact_mut(dim).zip(q.grad.par_chunks_exact_mut(dim));
-    let row_loss = |((p, q), (dp, dq)): ((&[f64], &[f64]), (&mut [f64], &mut [f64]))| match kind {
+    // Collected in row order before adding up, so that the sum is the same for any number of threads.
+    let losses: Vec<f64> =
+        units.zip(grads).map(|((p, q), (dp, dq))| row_loss(kind, weight, [p, q], [dp, dq])).collect();
+    losses.iter().sum::<f64>() * weight
+}
+
+/// The loss of one pair of unit rows; fills in its gradients, times `weight`.
+fn row_loss(kind: Kind, weight: f64, [p, q]: [&[f64]; 2], [dp, dq]: [&mut [f64]; 2]) -> f64 {
+    let values = p.iter().zip(q).zip(dp.iter_mut().zip(dq));
+    match kind {
         Kind::L2 => {
             let distance = p.iter().zip(q).map(|(p, q)| (p - q) * (p - q)).sum::<f64>().sqrt();
             let scale = if distance > SHORTEST { weight / distance } else { 0.0 };
-            for ((p, q), (dp, dq)) in p.iter().zip(q).zip(dp.iter_mut().zip(dq)) {
+            for ((p, q), (dp, dq)) in values {
                 *dp = (p - q) * scale;
                 *dq = -*dp;
             }
             distance
         }
         Kind::Cosine | Kind::CentredCosine => {
-            for ((p, q), (dp, dq)) in p.iter().zip(q).zip(dp.iter_mut().zip(dq)) {
+            for ((p, q), (dp, dq)) in values {
                 *dp = -q * weight;
                 *dq = -p * weight;
             }
             1.0 - p.iter().zip(q).map(|(p, q)| p * q).sum::<f64>()
         }
-    };
-    // Collected in row order before adding up, so that the sum is the same for any number of threads.
-    let losses: Vec<f64> = units.zip(grads).map(row_loss).collect();
-    losses.iter().sum::<f64>() * weight
+    }
 }
