@@ -1,5 +1,20 @@
+#![doc = include_str!("../README.md")]
+//!
+//! # Why frames are type parameters
+//!
+//! Most mistakes with poses are not in their numbers but in which pose it is: the inverse of what was meant, or the
+//! pose of the other camera. `Rigid3<World, Camera>` costs nothing at run time and turns these into type errors. A
+//! frame is a *kind* of place and not one place: all photographs of a scan are taken in [`frame::Camera`], each with
+//! its own `Rigid3<World, Camera>`. Where two cameras meet in one expression give them a marker each, as
+//! [`frame::DepthCamera`] is one, or any type of your own. [`Rigid3::with_frames`] and [`Point3::with_frame`] are the
+//! only ways around, and easy to search for.
+//!
+//! # Why a camera is an `enum` and not a trait
+//!
+//! The lens models are few and their inverse, limits and image operations belong together; a camera is read from a
+//! file, kept in lists and compared. A point costs one predictable branch for it.
+
 #![forbid(unsafe_code)]
-//! Cameras, poses, depth, projection, visibility and voxels, with frames in the types.
 
 mod camera;
 mod depth;

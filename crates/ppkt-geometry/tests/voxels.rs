@@ -62,9 +62,9 @@ proptest! {
         let mean = voxels.mean(&flat, 3);
         prop_assert_eq!(mean.len(), 3 * voxels.len());
         for (v, mean) in mean.chunks_exact(3).enumerate() {
-            for axis in 0..3 {
-                let cell = voxels.coords[v][axis] as f32 * 0.5;
-                prop_assert!(mean[axis] >= cell - 1e-2 && mean[axis] <= cell + 0.5 + 1e-2);
+            for (mean, cell) in mean.iter().zip(voxels.coords[v]) {
+                let cell = cell as f32 * 0.5;
+                prop_assert!(*mean >= cell - 1e-2 && *mean <= cell + 0.5 + 1e-2);
             }
         }
         let sum = |values: &mut dyn Iterator<Item = f64>| values.sum::<f64>();
