@@ -46,7 +46,10 @@ impl Output {
 /// If the channels are not three times a multiple of `heads`.
 pub(crate) fn attention(isa: Isa, qkv: &Map, heads: usize, buffers: &Buffers) -> Map {
     let (n, tokens, channels) = (qkv.n, qkv.width, qkv.channels / 3);
-    assert!(qkv.height == 1 && heads > 0 && channels * 3 == qkv.channels && channels % heads == 0, "qkv");
+    assert!(
+        qkv.height == 1 && heads > 0 && channels * 3 == qkv.channels && channels.is_multiple_of(heads),
+        "qkv"
+    );
     let d = channels / heads;
     let (key_panels, keys_padded) = Panel::cut(isa, tokens, d);
     let (value_panels, d_padded) = Panel::cut(isa, d, tokens);
@@ -120,7 +123,7 @@ fn multiply(
 ) {
     for panel in panels {
         let height = isa.rows(panel.vectors);
-        assert!(QUERIES % height == 0 && panel.first + panel.width <= out_stride, "whole tiles");
+        assert!(QUERIES.is_multiple_of(height) && panel.first + panel.width <= out_stride, "whole tiles");
         assert!(
             out.len() >= QUERIES * out_stride && packed.len() >= panel.weights + depth * panel.width,
             "sizes"

@@ -22,3 +22,6 @@ pub(crate) use isa::Isa;
 pub(crate) use map::{Buffers, Map};
 pub(crate) use math::layer_norm;
 pub(crate) use pool::max_pool_3x3_s2;
+
+#[cfg(test)]
+mod tests;

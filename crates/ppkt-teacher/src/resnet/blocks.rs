@@ -113,7 +113,7 @@ fn folded(
         None => return Err(weights.missing(&name, "the architecture that the other tensors show needs it")),
         Some(&[out, inner, h, w]) if out > 0 && (inner, h, w) == (in_channels, k, k) => out,
         Some(&[_, inner, h, w])
-            if (h, w) == (k, k) && inner > 0 && inner < in_channels && in_channels % inner == 0 =>
+            if (h, w) == (k, k) && inner > 0 && inner < in_channels && in_channels.is_multiple_of(inner) =>
         {
             let expected =
                 format!("[out, {in_channels}, {k}, {k}] (grouped convolutions, as of ResNeXt, are not read)");
