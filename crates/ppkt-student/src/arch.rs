@@ -23,7 +23,9 @@ macro_rules! family {
         /// A network of the family; text and configuration files use the same names.
         ///
         /// "Res16UNet" and "SR-UNet" are other names of the same networks: `Res16UNet34C`, `SR-UNet34C` and `34C` are
-        /// all read as [`Arch::MinkUNet34C`].
+        /// all read as [`Arch::MinkUNet34C`]. Only without a letter do two published programs differ: MinkowskiEngine's
+        /// `MinkUNet14`, `18` and `34` have the decoder 256, 128, 96, 96 (so its 34 is the 34C), the `Res16UNet14`,
+        /// `18` and `34` of SpatioTemporalSegmentation have 256 throughout.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
         #[non_exhaustive]
@@ -60,8 +62,8 @@ const fn decoder(up: [usize; 4]) -> [usize; 8] {
 family! {
     /// One block a stage, a few hundred thousand parameters: for demonstrations and tests. Ours, not a published one.
     MinkUNet14Tiny: 16, [16, 32, 32, 48, 32, 32, 32, 32], ONE;
-    /// One block a stage.
-    MinkUNet14: 32, decoder([256, 256, 256, 256]), ONE;
+    /// One block a stage, decoder 256, 128, 96, 96.
+    MinkUNet14: 32, decoder([256, 128, 96, 96]), ONE;
     /// One block a stage, decoder 128, 128, 96, 96.
     MinkUNet14A: 32, decoder([128, 128, 96, 96]), ONE;
     /// One block a stage, decoder 128 throughout.
@@ -70,22 +72,28 @@ family! {
     MinkUNet14C: 32, decoder([192, 192, 128, 128]), ONE;
     /// One block a stage, decoder 384 throughout.
     MinkUNet14D: 32, decoder([384, 384, 384, 384]), ONE;
-    /// Two blocks a stage.
-    MinkUNet18: 32, decoder([256, 256, 256, 256]), TWO;
+    /// Two blocks a stage, decoder 256, 128, 96, 96.
+    MinkUNet18: 32, decoder([256, 128, 96, 96]), TWO;
     /// Two blocks a stage, decoder 128, 128, 96, 96.
     MinkUNet18A: 32, decoder([128, 128, 96, 96]), TWO;
     /// Two blocks a stage, decoder 128 throughout.
     MinkUNet18B: 32, decoder([128, 128, 128, 128]), TWO;
     /// Two blocks a stage, decoder 384 throughout.
     MinkUNet18D: 32, decoder([384, 384, 384, 384]), TWO;
-    /// 34 layers.
-    MinkUNet34: 32, decoder([256, 256, 256, 256]), DEEP;
     /// 34 layers, decoder 256, 128, 64, 64.
     MinkUNet34A: 32, decoder([256, 128, 64, 64]), DEEP;
     /// 34 layers, decoder 256, 128, 64, 32.
     MinkUNet34B: 32, decoder([256, 128, 64, 32]), DEEP;
     /// 34 layers, decoder 256, 128, 96, 96: the network of PointContrast, PPKT and SLidR.
     MinkUNet34C: 32, decoder([256, 128, 96, 96]), DEEP;
+    /// MinkowskiEngine's unlettered one: the same as [`Arch::MinkUNet34C`].
+    MinkUNet34: 32, decoder([256, 128, 96, 96]), DEEP;
+    /// One block a stage, decoder 256 throughout.
+    Res16UNet14: 32, decoder([256, 256, 256, 256]), ONE;
+    /// Two blocks a stage, decoder 256 throughout.
+    Res16UNet18: 32, decoder([256, 256, 256, 256]), TWO;
+    /// 34 layers, decoder 256 throughout.
+    Res16UNet34: 32, decoder([256, 256, 256, 256]), DEEP;
 }
 
 impl fmt::Display for Arch {
@@ -98,12 +106,16 @@ impl FromStr for Arch {
     type Err = StudentError;
 
     fn from_str(text: &str) -> Result<Self, StudentError> {
-        let lower = text.trim().to_ascii_lowercase();
-        let short = ["minkunet", "res16unet", "sr-unet", "srunet"]
-            .iter()
-            .find_map(|family| lower.strip_prefix(family))
-            .unwrap_or(&lower);
-        let found = Self::ALL.iter().find(|a| a.name()["MinkUNet".len()..].eq_ignore_ascii_case(short));
+        let name = text.trim();
+        let is = |name: &str| Self::ALL.iter().find(|a| a.name().eq_ignore_ascii_case(name));
+        // "SR-UNet" is a third name of Res16UNet; a bare "34C" is what papers write.
+        let short = ["minkunet", "res16unet", "sr-unet"].iter().find_map(|family| {
+            let (head, tail) = name.split_at_checked(family.len())?;
+            head.eq_ignore_ascii_case(family).then_some((*family, tail))
+        });
+        let (family, short) = short.unwrap_or(("minkunet", name));
+        let family = if family == "sr-unet" { "Res16UNet" } else { family };
+        let found = is(&format!("{family}{short}")).or_else(|| is(&format!("MinkUNet{short}")));
         found.copied().ok_or_else(|| StudentError::UnknownArch { name: text.to_owned() })
     }
 }
@@ -131,6 +143,7 @@ mod tests {
         for &arch in Arch::ALL {
             assert_eq!(arch.to_string().parse::<Arch>().unwrap(), arch);
         }
+        assert_eq!("SR-UNet34".parse::<Arch>().unwrap(), Arch::Res16UNet34);
         for name in ["34c", "Res16UNet34C", "SR-UNet34C", " minkunet34c "] {
             assert_eq!(name.parse::<Arch>().unwrap(), Arch::MinkUNet34C, "{name}");
         }

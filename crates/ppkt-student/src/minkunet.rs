@@ -126,6 +126,34 @@ impl MinkUNet {
         Ok(self.head.forward(&self.backbone(x, train)?)?)
     }
 
+    /// As [`Self::forward`], and shows the result of every stage to `see` on the way, under the name of the layer that
+    /// gave it: for finding where values go astray.
+    ///
+    /// # Errors
+    /// As [`Self::forward`].
+    pub fn forward_traced(
+        &self,
+        x: &SparseTensor,
+        train: bool,
+        see: &mut dyn FnMut(&str, &SparseTensor),
+    ) -> Result<SparseTensor, StudentError> {
+        self.check_channels(x)?;
+        let y = self.head.forward(&self.run(x, train, see)?)?;
+        see("final", &y);
+        Ok(y)
+    }
+
+    /// First parts of the names of all tensors, in the order of the forward pass.
+    pub fn stages() -> Vec<String> {
+        let stem = ["conv0p1s1", "bn0"].map(String::from);
+        let down = (1..=4)
+            .flat_map(|n| [format!("conv{n}p{}s2", 1 << (n - 1)), format!("bn{n}"), format!("block{n}")]);
+        let up = (4..=7).flat_map(|n| {
+            [format!("convtr{n}p{}s2", 256 >> n), format!("bntr{n}"), format!("block{}", n + 1)]
+        });
+        stem.into_iter().chain(down).chain(up).chain(["final".to_owned()]).collect()
+    }
+
     /// The features before `final`: what a new head is put on.
     ///
     /// # Shapes
@@ -134,10 +162,15 @@ impl MinkUNet {
     /// # Errors
     /// As [`Self::forward`].
     pub fn backbone(&self, x: &SparseTensor, train: bool) -> Result<SparseTensor, StudentError> {
-        if x.channels() != self.in_channels {
-            return Err(StudentError::InputChannels { expected: self.in_channels, got: x.channels() });
+        self.check_channels(x)?;
+        Ok(self.run(x, train, &mut |_, _| {})?)
+    }
+
+    fn check_channels(&self, x: &SparseTensor) -> Result<(), StudentError> {
+        if x.channels() == self.in_channels {
+            return Ok(());
         }
-        Ok(self.run(x, train)?)
+        Err(StudentError::InputChannels { expected: self.in_channels, got: x.channels() })
     }
 
     /// Only the last layer: [`Self::forward`] is `head` of [`Self::backbone`].
@@ -148,17 +181,27 @@ impl MinkUNet {
         Ok(self.head.forward(features)?)
     }
 
-    fn run(&self, x: &SparseTensor, train: bool) -> Result<SparseTensor, SparseError> {
+    fn run(
+        &self,
+        x: &SparseTensor,
+        train: bool,
+        see: &mut dyn FnMut(&str, &SparseTensor),
+    ) -> Result<SparseTensor, SparseError> {
         let mut y = self.stem_norm.forward_relu(&self.stem.forward(x)?, train)?;
+        see("bn0", &y);
         let mut skips = Vec::with_capacity(self.down.len());
-        for down in &self.down {
+        for (level, down) in self.down.iter().enumerate() {
             let coarse = down.norm.forward_relu(&down.conv.forward(&y)?, train)?;
+            see(&format!("bn{}", level + 1), &coarse);
             skips.push(y);
             y = down.stage.forward(coarse, train)?;
+            see(&format!("block{}", level + 1), &y);
         }
-        for (up, skip) in self.up.iter().zip(skips.iter().rev()) {
+        for (level, (up, skip)) in self.up.iter().zip(skips.iter().rev()).enumerate() {
             let fine = up.norm.forward_relu(&up.conv.forward(&y)?, train)?;
+            see(&format!("bntr{}", level + 4), &fine);
             y = up.stage.forward(cat(&[&fine, skip])?, train)?;
+            see(&format!("block{}", level + 5), &y);
         }
         Ok(y)
     }

@@ -38,12 +38,30 @@ pub fn save_state(
     config: &MinkUNetConfig,
     metadata: &BTreeMap<String, String>,
 ) -> Result<(), StudentError> {
-    let mut all: HashMap<String, String> = metadata.clone().into_iter().collect();
+    let mut all = metadata.clone();
     all.extend(own_metadata(config));
     let sorted: BTreeMap<&String, &Tensor> = tensors.iter().collect();
-    let bytes = safetensors::serialize(sorted, Some(all))
-        .map_err(|e| file_error("write", path)(std::io::Error::other(e.to_string())))?;
-    write_whole(path, &bytes).map_err(file_error("write", path))
+    let bytes = safetensors::serialize(sorted, None)
+        .map_err(|e| std::io::Error::other(e.to_string()))
+        .and_then(|bytes| with_metadata(&bytes, &all));
+    bytes.and_then(|bytes| write_whole(path, &bytes)).map_err(file_error("write", path))
+}
+
+/// Puts metadata into the header of a safetensors file that has none.
+///
+/// The crate takes it as a hash map and writes it in that map's random order; here equal metadata is equal bytes.
+fn with_metadata(file: &[u8], metadata: &BTreeMap<String, String>) -> std::io::Result<Vec<u8>> {
+    let other = || std::io::Error::other("the header that safetensors wrote is not as the format says");
+    let (length, rest) = file.split_first_chunk::<8>().ok_or_else(other)?;
+    let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| other())?;
+    let (header, data) = rest.split_at_checked(length).ok_or_else(other)?;
+    let tensors = header.trim_ascii_end().strip_prefix(b"{").ok_or_else(other)?;
+    let comma: &[u8] = if tensors == b"}" { b"" } else { b"," };
+    let metadata = serde_json::to_vec(metadata)?;
+    let mut header = [b"{\"__metadata__\":", metadata.as_slice(), comma, tensors].concat();
+    // The format wants the data to begin at a multiple of 8.
+    header.resize(header.len().next_multiple_of(8), b' ');
+    Ok([&(header.len() as u64).to_le_bytes(), header.as_slice(), data].concat())
 }
 
 fn own_metadata(config: &MinkUNetConfig) -> [(String, String); 6] {
