@@ -57,8 +57,9 @@ impl VisionTransformer {
         let arch = Arch::read(&weights, options)?;
         let embed = layers::patch_embedding(&mut weights, &arch, isa)?;
         let (prefix, positions) = layers::tokens(&mut weights, &arch)?;
-        let blocks: Result<_, _> =
+        let blocks: Result<Vec<Block>, TeacherError> =
             (0..arch.depth).map(|i| layers::block(&mut weights, &arch, i, isa)).collect();
+        let blocks = blocks?;
         for left_out in arch.depth..arch.blocks_present {
             weights.leave_out(&format!("blocks.{left_out}."));
         }
@@ -84,7 +85,7 @@ impl VisionTransformer {
             embed,
             prefix,
             positions,
-            blocks: blocks?,
+            blocks,
             norm,
             heads: arch.heads,
             classifier,

@@ -163,18 +163,18 @@ impl<'a> Source<'a> {
     }
 
     fn flag(&self, name: &str) -> Result<Option<bool>, TeacherError> {
-        let wrong = |v: &Value| self.wrong(&format!("{name:?} is {v} and not true or false"));
+        let wrong = |v: &Value| self.wrong(&format!("entry {name:?} is {v} and not true or false"));
         self.get(name).map(|v| v.as_bool().ok_or_else(|| wrong(v))).transpose()
     }
 
     fn count(&self, name: &str) -> Result<Option<usize>, TeacherError> {
-        let wrong = |v: &Value| self.wrong(&format!("{name:?} is {v} and not a number from 1 on"));
+        let wrong = |v: &Value| self.wrong(&format!("entry {name:?} is {v} and not a number from 1 on"));
         let count = |v: &Value| v.as_u64().and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
         self.get(name).map(|v| count(v).ok_or_else(|| wrong(v))).transpose()
     }
 
     fn positive(&self, name: &str) -> Result<Option<f64>, TeacherError> {
-        let wrong = |v: &Value| self.wrong(&format!("{name:?} is {v} and not a positive number"));
+        let wrong = |v: &Value| self.wrong(&format!("entry {name:?} is {v} and not a positive number"));
         self.get(name).map(|v| v.as_f64().filter(|n| *n > 0.0).ok_or_else(|| wrong(v))).transpose()
     }
 
@@ -186,7 +186,7 @@ impl<'a> Source<'a> {
         };
         match <[f32; 3]>::try_from(list) {
             Ok(colours) if colours.iter().all(|v| v.is_finite()) => Ok(Some(colours)),
-            _ => Err(self.wrong(&format!("{name:?} is {value} and not three numbers"))),
+            _ => Err(self.wrong(&format!("entry {name:?} is {value} and not three numbers"))),
         }
     }
 }
