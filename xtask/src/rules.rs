@@ -25,7 +25,7 @@ pub(crate) const RULES: &[Rule] = &[
     ("no source file is too long", sources::length),
     ("no path of one machine is written down", sources::machine_paths),
     ("the README shows the two commands, and CI runs the second", markdown::commands),
-    ("every crate and every dataset has a README", markdown::readmes),
+    ("every library and every dataset has a README", markdown::readmes),
     ("links between files lead somewhere", markdown::links),
 ];
 

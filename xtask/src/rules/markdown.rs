@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::{Faults, Workspace};
+use super::Faults;
+use super::workspace::{Member, Workspace};
 
 /// What a newcomer types first.
 const DEMO: &str = "cargo run --release -- demo";
@@ -30,9 +31,13 @@ fn is_setup(line: &str) -> bool {
     line == "set -euo pipefail" || line.starts_with("cd ")
 }
 
-/// A crate can be taken alone, and a dataset be found and read, by what stands in its own folder.
+/// A library can be taken alone, and a dataset be found and read, by what stands in its own folder.
 pub(super) fn readmes(workspace: &Workspace) -> Faults {
-    let crates = workspace.members.iter().map(|m| m.folder.clone()).filter(|f| f != "xtask");
+    // The program's README is the one at the root; what is never published needs none.
+    let published = |m: &&Member| m.manifest.get("package").and_then(|p| p.get("publish")).is_none();
+    let libraries = workspace.libraries();
+    let crates = workspace.members.iter().filter(|m| libraries.contains(&m.name())).filter(published);
+    let crates = crates.map(|m| m.folder.clone());
     let datasets = std::fs::read_dir(workspace.root.join("datasets")).into_iter().flatten().flatten();
     let datasets = datasets
         .filter(|e| e.path().is_dir())
