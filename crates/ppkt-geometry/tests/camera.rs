@@ -31,10 +31,10 @@ fn camera() -> impl Strategy<Value = CameraModel> {
     (size(), size(), 100.0..1000.0f64, 0.8..1.25f64, -50.0..50.0f64, lens(), mirrored).prop_map(
         |(width, height, f, aspect, off, lens, mirrored)| {
             let camera = if lens == Lens::Equirectangular {
-                CameraModel::equirectangular(width, height).unwrap()
+                CameraModel::equirectangular(width, height).expect("camera")
             } else {
                 let (cx, cy) = (0.5 * f64::from(width) + off, 0.5 * f64::from(height) - off);
-                CameraModel::new(width, height, [f, f * aspect, cx, cy], lens).unwrap()
+                CameraModel::new(width, height, [f, f * aspect, cx, cy], lens).expect("camera")
             };
             if mirrored { camera.flipped_horizontally() } else { camera }
         },
@@ -159,7 +159,7 @@ proptest! {
 }
 
 fn vga(lens: Lens) -> CameraModel {
-    CameraModel::new_opencv(640, 480, [500.0, 500.0, 319.5, 239.5], lens).unwrap()
+    CameraModel::new_opencv(640, 480, [500.0, 500.0, 319.5, 239.5], lens).expect("camera")
 }
 
 #[test]

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 fn camera(width: u32, height: u32, f: f64, lens: Lens) -> CameraModel {
     let (cx, cy) = (0.5 * f64::from(width) + 1.3, 0.5 * f64::from(height) - 0.7);
-    CameraModel::new(width, height, [f, f, cx, cy], lens).unwrap()
+    CameraModel::new(width, height, [f, f, cx, cy], lens).expect("valid")
 }
 
 /// Depth of the plane `n · p = d` at every pixel; NaN where the ray misses it.
@@ -18,13 +18,13 @@ fn plane(camera: &CameraModel, n: [f64; 3], d: f64) -> DepthMap {
     let mut metres = Vec::new();
     for row in 0..camera.height() {
         for col in 0..camera.width() {
-            let ray = camera.unproject(PixelIdx { row, col }.centre()).unwrap();
+            let ray = camera.unproject(PixelIdx { row, col }.centre()).expect("valid");
             let along = d / ray.dot(&n);
             let point = Point3::from_coords(ray.coords() * along);
             metres.push(if along > 0.0 { camera.depth_of(point) as f32 } else { f32::NAN });
         }
     }
-    DepthMap::from_metres(camera.width(), camera.height(), metres).unwrap()
+    DepthMap::from_metres(camera.width(), camera.height(), metres).expect("valid")
 }
 
 #[test]
@@ -320,7 +320,7 @@ fn a_panorama_is_not_torn_at_its_seam() {
     let pano = CameraModel::equirectangular(64, 32).unwrap();
     let map = DepthMap::from_metres(64, 32, vec![2.0; 64 * 32]).unwrap();
     // Turned by 90° about the vertical: the old seam lies at a side of the new image.
-    let rotation = UnitQuaternion::from_scaled_axis(Vector3::new(0.0, 1.5707963, 0.0));
+    let rotation = UnitQuaternion::from_scaled_axis(Vector3::new(0.0, std::f64::consts::FRAC_PI_2, 0.0));
     let pose = Rigid3::<Camera, DepthCamera>::new(rotation, Vector3::zeros());
     let seen = map.seen_by(&pano, &pose, &pano);
     assert!(seen.metres().iter().all(|d| d.is_nan() || (d - 2.0).abs() < 1e-4));

@@ -11,7 +11,7 @@ type Pose = Rigid3<frame::Camera, frame::World>;
 const STRICT: Visibility = Visibility { absolute_m: 0.01, relative: 0.0, splat_px: 0 };
 
 fn camera() -> CameraModel {
-    CameraModel::new(100, 80, [90.0, 90.0, 50.0, 40.0], ppkt_geometry::Lens::Pinhole).unwrap()
+    CameraModel::new(100, 80, [90.0, 90.0, 50.0, 40.0], ppkt_geometry::Lens::Pinhole).expect("camera")
 }
 
 fn rows(seen: &[Observation]) -> Vec<u32> {

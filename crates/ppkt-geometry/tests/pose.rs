@@ -2,7 +2,7 @@
 
 use std::f64::consts::PI;
 
-use ppkt_geometry::nalgebra::{Matrix4, UnitQuaternion, Vector3};
+use ppkt_geometry::nalgebra::{Matrix3, Matrix4, UnitQuaternion, Vector3};
 use ppkt_geometry::{Direction3, Point3, PoseError, Rigid3, Trajectory, frame};
 use proptest::prelude::*;
 
@@ -87,7 +87,7 @@ proptest! {
         let rounded = ab.to_matrix4().map(|v| (v * 1e4).round() / 1e4);
         let read = Rigid3::<A, B>::from_matrix4(&rounded).unwrap();
         let r = read.to_matrix4().fixed_view::<3, 3>(0, 0).into_owned();
-        prop_assert!((r.transpose() * r - r.map(|_| 0.0) - nalgebra_identity()).amax() < 1e-12);
+        prop_assert!((r.transpose() * r - Matrix3::identity()).amax() < 1e-12);
         prop_assert!((read.to_matrix4() - ab.to_matrix4()).amax() < 3e-4);
     }
 
@@ -111,10 +111,6 @@ proptest! {
             prop_assert!((pose.rotation().norm() - 1.0).abs() < 1e-9);
         }
     }
-}
-
-fn nalgebra_identity() -> ppkt_geometry::nalgebra::Matrix3<f64> {
-    ppkt_geometry::nalgebra::Matrix3::identity()
 }
 
 #[test]
@@ -216,4 +212,17 @@ fn frames_show_in_messages() {
     assert_eq!(format!("{p:?}"), "Point3<Lidar>(1.0, 2.0, 3.0)");
     let pose = Rigid3::<frame::World, frame::Lidar>::identity();
     assert!(format!("{pose:?}").starts_with("Rigid3<World, Lidar>(t: [0"));
+}
+
+#[cfg(feature = "serde")]
+#[test]
+fn a_pose_is_checked_when_it_is_read() {
+    let pose = turning(1.0).1;
+    let text = serde_json::to_string(&pose).unwrap();
+    let read: Rigid3<frame::World, frame::Ego> = serde_json::from_str(&text).unwrap();
+    assert!(same(&read, &pose));
+    let message = serde_json::from_str::<Rigid3<A, B>>("[0,0,0, 0,0,0,2]").unwrap_err().to_string();
+    assert!(message.contains("norm 2"), "{message}");
+    let p = Point3::<A>::new(1.0, 2.0, 3.0);
+    assert_eq!(serde_json::from_str::<Point3<A>>(&serde_json::to_string(&p).unwrap()).unwrap(), p);
 }
