@@ -1,4 +1,11 @@
-//! Frozen 2D networks from safetensors files and the Hugging Face Hub, and the upsampling projection.
+#![doc = include_str!("../README.md")]
+//!
+//! ## Inside
+//!
+//! [`open`] turns a [`TeacherUri`] into a [`Teacher`]: files are found (`hub`, for the Hub), their tensors renamed to one
+//! scheme (`weights`), the architecture read from these (`resnet`, `vit`) and packed for the `engine`.
+//! [`ResNet`] and [`VisionTransformer`] are there for those who want the activations of each stage or class scores.
+//! The [`UpsampleProjection`] is the one part that learns, and it is ordinary candle.
 
 mod engine;
 mod error;
