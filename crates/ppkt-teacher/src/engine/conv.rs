@@ -9,6 +9,7 @@ use rayon::prelude::*;
 
 use super::isa::{Isa, MAX_TILE};
 use super::kernel::{Finish, Tile, run_tile};
+use super::lines::Lines;
 use super::map::{Buffers, Map};
 use super::math::gelu;
 use super::panel::{Panel, chunks};
@@ -62,7 +63,7 @@ pub(crate) struct Conv {
     out_channels: usize,
     panels: Vec<Panel>,
     /// Panel after panel: `[kernel row][kernel column][input channel][panel width]`, padded with zero columns.
-    weights: Vec<f32>,
+    weights: Lines,
     /// Padded as the last panel is.
     bias: Vec<f32>,
     /// What lies outside the image.
@@ -117,7 +118,7 @@ impl Conv {
         );
         assert_eq!(bias.len(), out_channels, "bias is not [out]");
         let (panels, padded) = Panel::cut(isa, out_channels, area * in_channels);
-        let mut packed = vec![0.0; padded * area * in_channels];
+        let mut packed = Lines::zeros(padded * area * in_channels);
         for panel in &panels {
             let rows = packed[panel.weights..].chunks_exact_mut(panel.width);
             for (k, row) in rows.take(area * in_channels).enumerate() {

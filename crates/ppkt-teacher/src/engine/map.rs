@@ -3,10 +3,12 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::lines::Lines;
+
 /// Memory of earlier layers, used again: fresh pages cost more than many a layer's arithmetic.
 #[derive(Clone, Default)]
 pub(crate) struct Buffers {
-    free: Arc<Mutex<Vec<Vec<f32>>>>,
+    free: Arc<Mutex<Vec<Lines>>>,
 }
 
 impl Buffers {
@@ -21,7 +23,7 @@ impl Buffers {
             None => {
                 // One too small is given up for it, so that the pool does not grow with every new image size.
                 free.pop();
-                vec![0.0; len]
+                Lines::zeros(len)
             }
         };
         Buffer { data, len, home: self.clone() }
@@ -30,7 +32,7 @@ impl Buffers {
 
 /// A loan from [`Buffers`], given back when it is dropped.
 pub(crate) struct Buffer {
-    data: Vec<f32>,
+    data: Lines,
     len: usize,
     home: Buffers,
 }

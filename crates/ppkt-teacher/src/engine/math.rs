@@ -44,9 +44,12 @@ pub(crate) fn softmax(isa: Isa, x: &mut [f32], n: usize, stride: usize, scale: f
 /// series, which ends where its terms fall below half a unit.
 #[inline(always)]
 fn exp_negative(x: f32) -> f32 {
-    // Below this the result is denormal; zero is as good. NaN passes through `max` as the bound, so it is kept apart.
+    // Below this the result is denormal; the bound's value is as good as zero.
     let x = if x < -87.0 { -87.0 } else { x };
-    let k = (x * std::f32::consts::LOG2_E + 0.5).floor();
+    // Adding 1.5 · 2^23 rounds to a whole number, which then stands in the lowest bits.
+    const ROUND: f32 = 12_582_912.0;
+    let rounded = x * std::f32::consts::LOG2_E + ROUND;
+    let k = rounded - ROUND;
     // ln 2 in two parts, so that `k ln 2` is taken off without loss.
     let r = x - k * 0.693_359_4 + k * 2.121_944_4e-4;
     let mut series = 1.0 / 5040.0;
@@ -57,7 +60,7 @@ fn exp_negative(x: f32) -> f32 {
     series = series * r + 0.5;
     series = series * r + 1.0;
     series = series * r + 1.0;
-    series * f32::from_bits(((k as i32 + 127) << 23) as u32)
+    series * f32::from_bits(rounded.to_bits().wrapping_add(127) << 23)
 }
 
 #[inline(always)]
@@ -110,10 +113,14 @@ fn softmax_body(x: &mut [f32], n: usize, stride: usize, scale: f32) {
     for row in x.chunks_exact_mut(stride) {
         let (values, padding) = row.split_at_mut(n);
         let mut lanes = [f32::NEG_INFINITY; 16];
-        for chunk in values.chunks(16) {
+        let (chunks, rest) = values.as_chunks::<16>();
+        for chunk in chunks {
             for (l, &v) in lanes.iter_mut().zip(chunk) {
                 *l = if v > *l { v } else { *l };
             }
+        }
+        for (l, &v) in lanes.iter_mut().zip(rest) {
+            *l = if v > *l { v } else { *l };
         }
         let max = lanes.iter().fold(f32::NEG_INFINITY, |m, &v| m.max(v));
         for v in values.iter_mut() {

@@ -11,6 +11,7 @@ mod attention;
 mod conv;
 mod isa;
 mod kernel;
+mod lines;
 mod map;
 mod math;
 mod panel;

@@ -70,7 +70,7 @@ impl VisionTransformer {
             "patch_embed.",
             "pos_",
             "norm",
-            "cls_",
+            "cls_token",
             "reg",
             "storage",
             "rope",
