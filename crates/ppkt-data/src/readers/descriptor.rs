@@ -158,7 +158,8 @@ pub(crate) struct Descriptor {
     #[expect(dead_code, reason = "for people")]
     home: String,
     pub(crate) licence: String,
-    pub(crate) splits: BTreeMap<String, String>,
+    #[cfg_attr(not(test), expect(dead_code, reason = "for people"))]
+    splits: BTreeMap<String, String>,
     #[serde(default)]
     pub(crate) camera: BTreeMap<String, CameraEntry>,
     pub(crate) depth: DepthEntry,

@@ -123,7 +123,8 @@ impl Layout {
         Ok(scene)
     }
 
-    fn build(
+    /// The scene from its parts.
+    pub(crate) fn build(
         &self,
         files: &FrameFiles,
         rig: &Rig,
@@ -167,6 +168,29 @@ impl Layout {
                 frame: files.name.clone(),
                 path: self.folder.clone(),
             }),
+        }
+    }
+
+    /// The cameras that all frames share, if they do.
+    pub(crate) fn shared_rig(&self) -> Option<Arc<Rig>> {
+        match &self.cameras {
+            Cameras::Shared(rig) => Some(Arc::clone(rig)),
+            Cameras::PerFrame => None,
+        }
+    }
+
+    /// Whether frames have nothing to do with one another: their poses only turn them level.
+    pub(crate) fn stand_alone(&self) -> bool {
+        matches!(self.cameras, Cameras::PerFrame)
+    }
+
+    /// Measurements in the part of a depth image that is used.
+    pub(crate) fn n_in_window(&self, depth: &DepthMap) -> usize {
+        match &self.cropped {
+            None => depth.n_valid(),
+            Some(Cropped { window: w, .. }) => {
+                depth.cropped(w.x0.into(), w.y0.into(), w.width, w.height).n_valid()
+            }
         }
     }
 

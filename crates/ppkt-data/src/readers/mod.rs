@@ -13,7 +13,7 @@ mod sunrgbd;
 mod text;
 mod tum;
 
-pub(crate) use folder::{FolderDataset, Layout};
+pub(crate) use folder::{FolderDataset, FrameFiles, Layout, PoseSource};
 
 use crate::{DataError, DataUri, Scheme};
 
@@ -31,4 +31,19 @@ pub(crate) fn scan(uri: &DataUri) -> Result<Layout, DataError> {
         Scheme::Frames => frames::scan(uri, folder),
         Scheme::Synthetic => Err(DataError::NoFolder { path: folder }),
     }
+}
+
+/// Title and licence of a dataset.
+pub(crate) fn about(scheme: Scheme) -> Result<(String, String), DataError> {
+    let known = match scheme {
+        Scheme::Nyuv2 => descriptor::nyuv2()?,
+        Scheme::SevenScenes => descriptor::sevenscenes()?,
+        Scheme::Tum => descriptor::tum()?,
+        Scheme::SunRgbd => descriptor::sunrgbd()?,
+        Scheme::Frames => return Ok(("your own RGB-D frames".into(), "yours to say".into())),
+        Scheme::Synthetic => {
+            return Ok(("rendered rooms".into(), "made by ppkt, free of rights of others".into()));
+        }
+    };
+    Ok((known.title, known.licence))
 }

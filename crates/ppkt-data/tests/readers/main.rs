@@ -1,0 +1,5 @@
+//! Datasets in folders: real samples, every layout written small, and every fault.
+
+mod fixture;
+mod layouts;
+mod real;
