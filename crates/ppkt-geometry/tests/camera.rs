@@ -124,6 +124,30 @@ proptest! {
         prop_assert_eq!(mirrored.flipped_horizontally().fx(), camera.fx());
     }
 
+    /// The limit of a lens is where it folds: up to there it rises, and there it stands still (or has its pole).
+    #[test]
+    fn a_lens_is_cut_where_it_folds(lens in lens()) {
+        let straight = match lens {
+            Lens::BrownConrady { k1, k2, k3, .. } => Lens::BrownConrady { k1, k2, p1: 0.0, p2: 0.0, k3 },
+            Lens::Rational { k1, k2, k3, k4, k5, k6, .. } => Lens::Rational { k1, k2, p1: 0.0, p2: 0.0, k3, k4, k5, k6 },
+            Lens::KannalaBrandt { .. } => lens,
+            Lens::Pinhole | Lens::Equirectangular => return Ok(()),
+        };
+        let camera = CameraModel::new(100, 100, [1.0, 1.0, 50.0, 50.0], straight).unwrap();
+        let limit = camera.max_angle();
+        let u = |angle: f64| camera.project_unbounded(Point3::new(angle.sin(), 0.0, angle.cos())).map(|p| p.u);
+        // Far out on the plane at distance 1 a step in the angle is no longer small.
+        let last = limit.min(1.5) * (1.0 - 1e-6);
+        let along: Vec<f64> = (0..=400).map(|i| u(last * f64::from(i) / 400.0).unwrap()).collect();
+        prop_assert!(along.is_sorted_by(|a, b| a < b), "{along:?}");
+        if limit < 1.4 {
+            prop_assert!(u(limit * (1.0 + 1e-6)).is_err());
+            let slope = (u(last).unwrap() - u(last * (1.0 - 1e-5)).unwrap()) / (last * 1e-5);
+            let reach = u(last).unwrap() - 50.0;
+            prop_assert!(slope < 1e-2 * (1.0 + reach) || reach > 1e3, "{straight:?}: slope {slope} at {limit}");
+        }
+    }
+
     /// Whatever numbers come, the answer is a pixel inside the image or a reason.
     #[test]
     fn no_point_lands_outside(camera in camera(), p in prop::array::uniform3(prop::num::f64::ANY)) {
