@@ -5,8 +5,10 @@ use std::f32::consts::PI;
 use std::sync::Arc;
 
 use ppkt_data::{
-    Augment2d, Augment3d, Batch, BatchConfig, CloudColour, ColourJitter, Elastic, Loader, PointFeature,
+    Augment2d, Augment3d, Batch, BatchConfig, CloudColour, ColourJitter, Elastic, ImageMap, Loader,
+    PointFeature,
 };
+use ppkt_geometry::{CameraModel, Point3};
 use proptest::prelude::*;
 
 use crate::coded::{Coded, HEIGHT, WIDTH, sample};
@@ -188,6 +190,28 @@ proptest! {
         let worst = largest_deviation(&batch);
         prop_assert!(worst < ROUNDING, "{} levels", worst);
     }
+}
+
+/// A photograph that is cut, resized and mirrored was taken by a camera that is: the two ways to say so agree.
+#[test]
+fn an_image_map_and_a_camera_agree() {
+    let camera = CameraModel::pinhole_opencv(WIDTH, HEIGHT, 40.0, 41.0, 23.0, 18.5).unwrap();
+    let map = ImageMap { left: 5.25, top: 3.5, width: 30.0, height: 24.0, mirrored: true, out: [75, 48] };
+    let moved = camera.cropped(5.25, 3.5, 30, 24).resized(75, 48).flipped_horizontally();
+    let mut n_inside = 0;
+    for i in 0..400 {
+        let point = Point3::new(f64::from(i % 20) * 0.1 - 1.0, f64::from(i / 20) * 0.1 - 1.0, 2.0);
+        let Ok(before) = camera.project(point) else { continue };
+        match (map.pixel(before.u as f32, before.v as f32), moved.project(point)) {
+            (Some((u, v)), Ok(after)) => {
+                assert!((f64::from(u) - after.u).abs() < 1e-4 && (f64::from(v) - after.v).abs() < 1e-4);
+                n_inside += 1;
+            }
+            (None, Err(_)) => {}
+            other => panic!("one says inside, the other outside: {other:?}"),
+        }
+    }
+    assert!(n_inside > 50);
 }
 
 #[test]
