@@ -55,3 +55,31 @@ pub(crate) fn unpack(key: u64, bias: i32) -> [i32; 4] {
 pub(crate) const fn batch_of(key: u64) -> i32 {
     (key >> MORTON_BITS) as i32
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packing_is_undone_at_any_place_and_bias() {
+        for bias in [BIAS, BIAS >> 5, 1, 0] {
+            for v in [-bias, 1 - bias, AXIS_END / 3 - bias, AXIS_END - 1 - bias] {
+                for coord in [[0, v, v, v], [MAX_BATCH, v, -bias, AXIS_END - 1 - bias], [7, -bias, v, v]] {
+                    assert_eq!(unpack(pack(coord, bias).unwrap(), bias), coord);
+                }
+            }
+            assert!(pack([0, -bias - 1, 0, 0], bias).is_none());
+            assert!(pack([0, -bias, -bias, AXIS_END - bias], bias).is_none());
+            assert!(pack([MAX_BATCH + 1, -bias, -bias, -bias], bias).is_none());
+        }
+    }
+
+    #[test]
+    fn bits_are_spread_three_apart() {
+        for v in [0, 1, 0x15_5555, 0x1f_ffff, 0x10_0001] {
+            let want = (0..21).map(|i| (u64::from(v) >> i & 1) << (3 * i)).sum::<u64>();
+            assert_eq!(spread(v), want);
+            assert_eq!(compact(want | want << 1 | want << 2), v);
+        }
+    }
+}

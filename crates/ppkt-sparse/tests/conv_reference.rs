@@ -1,4 +1,5 @@
 //! Convolutions and coordinate sets against the float64 reference vectors.
+#![allow(clippy::unwrap_used, reason = "what fails here may panic")]
 
 use std::collections::HashMap;
 
@@ -39,7 +40,9 @@ fn to_me_f64(v: &Vectors, name: &str) -> Vec<f64> {
 fn rows_in(theirs: &[[i32; 4]], ours: &[[i32; 4]]) -> Vec<usize> {
     let index: HashMap<_, _> = theirs.iter().zip(0..).map(|(c, i)| (*c, i)).collect();
     assert_eq!(theirs.len(), ours.len(), "number of voxels");
-    ours.iter().map(|c| *index.get(c).unwrap_or_else(|| panic!("{c:?} is not among the reference's"))).collect()
+    ours.iter()
+        .map(|c| *index.get(c).unwrap_or_else(|| panic!("{c:?} is not among the reference's")))
+        .collect()
 }
 
 fn pick<T: Copy>(values: &[T], rows: &[usize], channels: usize) -> Vec<T> {
@@ -88,12 +91,7 @@ fn check(v: &Vectors, spec: ConvSpec, transposed: bool) {
     let grad_out = tensor(pick(&v.f32s("grad_out"), &rows_b, cout), &out_shape);
     let grads = (out * grad_out).unwrap().sum_all().unwrap().backward().unwrap();
     let got = values(grads.get(&feats).unwrap());
-    assert_close(
-        &format!("{name}: grad_feats"),
-        &got,
-        &pick(&v.f64s("grad_feats"), &rows_a, cin),
-        TOLERANCE,
-    );
+    assert_close(&format!("{name}: grad_feats"), &got, &pick(&v.f64s("grad_feats"), &rows_a, cin), TOLERANCE);
     let got = values(grads.get(&weight).unwrap());
     assert_close(&format!("{name}: grad_weight"), &got, &to_me_f64(v, "grad_weight"), TOLERANCE);
     if let Some(bias) = &bias {
@@ -103,7 +101,8 @@ fn check(v: &Vectors, spec: ConvSpec, transposed: bool) {
 
     let map = manager.kernel_map(1, spec).unwrap();
     if v.has("kmap") {
-        let mut want: Vec<[u32; 3]> = v.i64s("kmap").as_chunks().0.iter().map(|p| p.map(|x| x as u32)).collect();
+        let mut want: Vec<[u32; 3]> =
+            v.i64s("kmap").as_chunks().0.iter().map(|p| p.map(|x| x as u32)).collect();
         want.sort_unstable();
         // Ours are (k, fine, coarse), theirs (k, input, output).
         let (rows_fine, rows_coarse) = if transposed { (&rows_b, &rows_a) } else { (&rows_a, &rows_b) };

@@ -17,8 +17,7 @@ const LANES: usize = 16;
 pub(super) static PRODUCT: ProductIsa =
     ProductIsa { lanes: LANES, by_vectors: &[product::<1>, product::<2>, product::<3>, product::<4>] };
 
-pub(super) static WGRAD: WgradIsa =
-    WgradIsa { lanes: LANES, by_vectors: &[wgrad::<1>, wgrad::<2>, wgrad::<3>, wgrad::<4>] };
+pub(super) static WGRAD: WgradIsa = WgradIsa { lanes: LANES, by_vectors: &[wgrad::<1>, wgrad::<2>] };
 
 /// Rows of a tile `v` vectors wide: accumulators, one row of the panel and a broadcast must fit 32 registers, and 8
 /// sums must be under way at a time to hide the latency of a multiply-add.
@@ -175,22 +174,20 @@ unsafe fn step<const R: usize, const V: usize>(
 
 /// Some pairs of a list, all rows of the matrix, `V` vectors of its columns.
 ///
+/// Tiles are high and narrow, for the matrix's rows come as broadcasts from one or two cache lines, its columns as whole
+/// lines: 12 by 2 vectors touch 3 lines for 24 multiply-adds, 6 by 4 would touch 5.
+///
 /// # Safety
 /// As [`WgradIsa::by_vectors`].
 #[target_feature(enable = "avx512f")]
 #[expect(unsafe_code, reason = "intrinsics and rows picked by number")]
 unsafe fn wgrad<const V: usize>(p: &Wgrad<'_>) {
-    let most = rows(V);
     let mut c = 0;
     // SAFETY: the caller vouches for rows and instruction set; every call ends at or before row `cin`.
     unsafe {
-        while c + most <= p.cin {
-            if V == 4 {
-                wgrad_tile::<6, V>(p, c);
-            } else {
-                wgrad_tile::<8, V>(p, c);
-            }
-            c += most;
+        while c + 12 <= p.cin {
+            wgrad_tile::<12, V>(p, c);
+            c += 12;
         }
         match p.cin - c {
             1 => wgrad_tile::<1, V>(p, c),
@@ -200,6 +197,10 @@ unsafe fn wgrad<const V: usize>(p: &Wgrad<'_>) {
             5 => wgrad_tile::<5, V>(p, c),
             6 => wgrad_tile::<6, V>(p, c),
             7 => wgrad_tile::<7, V>(p, c),
+            8 => wgrad_tile::<8, V>(p, c),
+            9 => wgrad_tile::<9, V>(p, c),
+            10 => wgrad_tile::<10, V>(p, c),
+            11 => wgrad_tile::<11, V>(p, c),
             _ => {}
         }
     }

@@ -29,6 +29,8 @@ mod plain;
 #[cfg(target_arch = "x86_64")]
 mod product;
 mod simd;
+#[cfg(test)]
+mod tests;
 #[cfg(target_arch = "x86_64")]
 mod wgrad;
 

@@ -10,13 +10,13 @@ use crate::kernel_map::{BLOCK, PairLists};
 pub(super) struct Wgrad<'a> {
     /// Rows of `x`.
     pub(super) source: &'a [u32],
-    /// Rows of `grad`, one for each source.
+    /// Rows of the block of `grad`, one for each source.
     pub(super) target: &'a [u8],
     /// Features, `cin` to a row.
     pub(super) x: &'a [f32],
     /// Channels of `x`.
     pub(super) cin: usize,
-    /// The panel's first column in the gradient's row of target 0.
+    /// The panel's first column in the block's first row of the gradient.
     pub(super) grad: &'a [f32],
     /// Channels of `grad` and columns of `dw`.
     pub(super) cout: usize,
@@ -38,16 +38,16 @@ pub(super) struct WgradIsa {
     pub(super) by_vectors: &'static [unsafe fn(&Wgrad<'_>)],
 }
 
-/// Pairs that are taken at a time, so that their rows stay in the first cache while all rows of the matrix are done.
-const PAIRS: usize = 64;
 /// Most parts that the sum over the blocks is cut into.
 const MAX_PARTS: usize = 16;
 /// Blocks that a part has at least.
 const MIN_BLOCKS: usize = 4;
-/// Elements of all parts together, at most (unless there is but one): 8 MiB.
-const MAX_ELEMENTS: usize = 2 << 20;
-/// Tasks that are aimed at: enough for the threads of a large machine.
-const TASKS: usize = 64;
+/// Elements of all parts together, at most (unless there is but one): 32 MiB.
+const MAX_ELEMENTS: usize = 8 << 20;
+/// Elements of the matrices that a task goes through for every block: 512 KiB, so that they stay in the second cache.
+const TASK_ELEMENTS: usize = 128 << 10;
+/// Tasks for each thread that are aimed at.
+const TASKS: usize = 4;
 
 /// `dw[k] = Σ x[s]ᵀ · grad[t]` over the pairs `(k, s, t)`.
 #[expect(unsafe_code, reason = "micro-kernels and buffers that their writers initialise")]
@@ -66,10 +66,12 @@ pub(super) fn run(
     }
     let panels = Panels::new(cout, isa.lanes, isa.by_vectors.len());
     let n_units = lists.volume * panels.len();
-    // All numbers depend on the shapes alone, so that the order of the sums does too.
+    // The number of parts depends on the shapes alone, so that the order of the sums does too. That of the groups may
+    // depend on the threads: an element is summed by one task whatever the group.
     let n_blocks = lists.n_blocks();
     let n_parts = MAX_PARTS.min(n_blocks / MIN_BLOCKS).min(MAX_ELEMENTS / len).max(1);
-    let n_groups = n_units.min(TASKS.div_ceil(n_parts));
+    let n_groups = (TASKS * rayon::current_num_threads()).div_ceil(n_parts);
+    let n_groups = n_groups.max(len.div_ceil(TASK_ELEMENTS)).min(n_units);
 
     let mut parts: Vec<f32> = Vec::with_capacity(if n_parts > 1 { n_parts * len } else { 0 });
     let shared = SharedOut(if n_parts > 1 { parts.as_mut_ptr() } else { dw.as_mut_ptr() });
@@ -93,21 +95,22 @@ pub(super) fn run(
             for unit in units.clone() {
                 let (k, panel) = (unit / panels.len(), unit % panels.len());
                 let (source, target) = lists.group_slices(block, k);
-                for (source, target) in source.chunks(PAIRS).zip(target.chunks(PAIRS)) {
-                    let wgrad = Wgrad {
-                        source,
-                        target,
-                        x,
-                        cin,
-                        grad: &grad[block * BLOCK * cout + panels.start(panel)..],
-                        cout,
-                        dw: unit_dw(unit),
-                        last_lanes: panels.last_lanes(panel),
-                    };
-                    // SAFETY: the instruction set was detected. Sources are rows of `x` and targets rows of this block
-                    // of `grad`, whose lengths the caller has checked; the unit's columns are this task's alone.
-                    unsafe { isa.by_vectors[panels.vectors(panel) - 1](&wgrad) };
+                if source.is_empty() {
+                    continue;
                 }
+                let wgrad = Wgrad {
+                    source,
+                    target,
+                    x,
+                    cin,
+                    grad: &grad[block * BLOCK * cout + panels.start(panel)..],
+                    cout,
+                    dw: unit_dw(unit),
+                    last_lanes: panels.last_lanes(panel),
+                };
+                // SAFETY: the instruction set was detected. Sources are rows of `x` and targets rows of this block of
+                // `grad`, whose lengths the caller has checked; the unit's columns are this task's alone.
+                unsafe { isa.by_vectors[panels.vectors(panel) - 1](&wgrad) };
             }
         }
     });
