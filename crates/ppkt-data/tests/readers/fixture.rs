@@ -182,7 +182,7 @@ pub(crate) fn metres(x: u32, _y: u32, width: u32, i: usize) -> f64 {
 fn photo(width: u32, height: u32, i: usize) -> RgbImage {
     RgbImage::from_fn(width, height, |x, y| {
         let base = if metres(x, y, width, i) < 1.6 { [200, 60, 40] } else { [60, 90, 120] };
-        Rgb(base.map(|c: u32| (c + (x * 7 + y * 13) % 16) as u8))
+        Rgb(base.map(|c: u32| (c + i as u32 + (x * 7 + y * 13) % 16) as u8))
     })
 }
 

@@ -1,5 +1,6 @@
 //! Datasets in folders: real samples, every layout written small, and every fault.
 
+mod faults;
 mod fixture;
 mod layouts;
 mod real;
