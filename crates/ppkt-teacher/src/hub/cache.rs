@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use hf_hub::{Cache, CacheRepo, Repo, RepoType};
 
@@ -40,10 +41,11 @@ impl RepoCache {
 
     /// Remembers the commit of the revision.
     pub(super) fn remember_commit(&self, commit: &str) -> Result<(), HubError> {
-        if is_commit(self.repo.revision()) {
+        let revision = self.repo.revision();
+        if is_commit(revision) {
             return Ok(());
         }
-        self.layout.create_ref(commit).map_err(|source| HubError::Cache { source, path: self.root.clone() })
+        replace(&self.root.join("refs").join(revision), |new| fs::write(new, commit))
     }
 
     /// The file as of a commit, if it is here.
@@ -59,7 +61,7 @@ impl RepoCache {
     }
 
     pub(super) fn remember_absent(&self, commit: &str, file: &str) -> Result<(), HubError> {
-        write_in_place(&self.absence(commit, file), |path| fs::write(path, b""))
+        replace(&self.absence(commit, file), |new| fs::write(new, b""))
     }
 
     fn absence(&self, commit: &str, file: &str) -> PathBuf {
@@ -74,13 +76,7 @@ impl RepoCache {
     /// Lets the file of a commit point at its blob.
     pub(super) fn link(&self, commit: &str, file: &str, etag: &str) -> Result<PathBuf, HubError> {
         let pointer = self.layout.pointer_path(commit).join(file);
-        write_in_place(&pointer, |pointer| {
-            match fs::remove_file(pointer) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-                _ => {}
-            }
-            link_or_copy(&self.blob(etag), file, etag, pointer)
-        })?;
+        replace(&pointer, |new| link_or_copy(&self.blob(etag), file, etag, new))?;
         Ok(pointer)
     }
 }
@@ -98,15 +94,23 @@ fn link_or_copy(blob: &Path, _: &str, _: &str, pointer: &Path) -> io::Result<()>
     fs::hard_link(blob, pointer).or_else(|_| fs::copy(blob, pointer).map(|_| ()))
 }
 
-/// Makes the folder of `path`, then runs `write` on it.
-pub(super) fn write_in_place(
-    path: &Path,
-    write: impl FnOnce(&Path) -> io::Result<()>,
-) -> Result<(), HubError> {
-    let folder = path.parent().unwrap_or(path);
-    fs::create_dir_all(folder)
-        .and_then(|()| write(path))
+/// Lets `write` make a new file beside `path`, then moves it there: others see the old or the new one, whole.
+fn replace(path: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), HubError> {
+    static COUNTER: AtomicU32 = AtomicU32::new(0);
+    let unique = format!(".{}-{}.new", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
+    let mut new = path.as_os_str().to_owned();
+    new.push(unique);
+    let new = PathBuf::from(new);
+    make_folder_of(path)?;
+    write(&new)
+        .and_then(|()| fs::rename(&new, path))
         .map_err(|source| HubError::Cache { source, path: path.to_owned() })
+}
+
+/// Makes the folder that `path` is to lie in.
+pub(super) fn make_folder_of(path: &Path) -> Result<(), HubError> {
+    let folder = path.parent().unwrap_or(path);
+    fs::create_dir_all(folder).map_err(|source| HubError::Cache { source, path: folder.to_owned() })
 }
 
 /// A full commit hash: what it names never changes.

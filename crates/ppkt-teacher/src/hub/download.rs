@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use super::cache::write_in_place;
+use super::cache::make_folder_of;
 use super::client::{Answer, Hub, Request};
 use super::error::HubError;
 use super::verify::{FileFacts, verify};
@@ -27,14 +27,17 @@ impl Download<'_> {
     /// Makes `blob` hold the file. Other processes that want the same wait for this one.
     pub(super) fn run(&mut self, blob: &Path) -> Result<(), HubError> {
         let lock_path = with_suffix(blob, ".lock");
-        write_in_place(&lock_path, |p| OpenOptions::new().create(true).append(true).open(p).map(drop))?;
-        let lock = File::open(&lock_path).map_err(|e| self.cache_error(e, &lock_path))?;
-        lock.lock().map_err(|e| self.cache_error(e, &lock_path))?;
+        make_folder_of(blob)?;
+        let lock = OpenOptions::new().create(true).append(true).open(&lock_path);
+        let lock = lock.and_then(|l| l.lock().map(|()| l)).map_err(|e| self.cache_error(e, &lock_path))?;
         let here = fs::metadata(blob).is_ok_and(|m| m.len() == self.facts.size);
         let outcome = if here { Ok(()) } else { self.fetch_into(blob) };
+        if outcome.is_ok() {
+            // Only tidying, and only now: whoever waits on this lock or makes it anew finds the file in place. After a
+            // failure two of them could otherwise write at the same time.
+            let _ = fs::remove_file(&lock_path);
+        }
         drop(lock);
-        // Only tidying: the next one makes it anew.
-        let _ = fs::remove_file(&lock_path);
         outcome
     }
 
