@@ -146,4 +146,27 @@ proptest! {
             prop_assert!(none.contains(nearest));
         }
     }
+
+    /// The fast way for a pinhole sees what projecting point by point sees, whatever the numbers.
+    #[test]
+    fn a_pinhole_sees_what_projecting_says(
+        cloud in prop::collection::vec(prop::array::uniform3(prop_oneof![-3.0..3.0f32, prop::num::f32::ANY]), 0..600),
+    ) {
+        let (camera, pose) = (camera().flipped_horizontally(), Pose::from_translation([0.1, 0.0, 0.5]));
+        let seen = observe(&cloud, &pose, &camera, None);
+        let mut next = 0;
+        for (row, p) in cloud.iter().enumerate() {
+            let Ok(pixel) = camera.project(pose * Point3::from_f32(*p)) else { continue };
+            // On the very border the two ways may round to different sides.
+            let at_border = [pixel.u, 100.0 - pixel.u, pixel.v, 80.0 - pixel.v].iter().any(|d| *d < 1e-9);
+            match seen.get(next) {
+                Some(o) if o.point as usize == row => {
+                    prop_assert!((o.pixel.u - pixel.u).abs() < 1e-9 && (o.pixel.v - pixel.v).abs() < 1e-9);
+                    next += 1;
+                }
+                _ => prop_assert!(at_border, "row {row}: {pixel:?}"),
+            }
+        }
+        prop_assert_eq!(next, seen.len());
+    }
 }
