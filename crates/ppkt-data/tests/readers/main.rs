@@ -3,4 +3,5 @@
 mod faults;
 mod fixture;
 mod layouts;
+mod own_frames;
 mod real;

@@ -94,15 +94,23 @@ fn floor_height(scene: &Scene) -> Option<f64> {
 
 #[test]
 fn nyuv2_pictures_lose_their_white_border() {
-    let Some(data) = open("nyuv2", "nyuv2", "", Split::All) else { return };
-    for index in [0, 17, 333, 599] {
-        let image = data.sample(index).unwrap().views[0].image.clone();
-        let (w, h) = image.dimensions();
-        let white = |x: u32, y: u32| image.get_pixel(x, y).0.iter().all(|c| *c > 245);
-        let rows = [0, h - 1].map(|y| (0..w).filter(|x| white(*x, y)).count() as f64 / f64::from(w));
-        let columns = [0, w - 1].map(|x| (0..h).filter(|y| white(x, *y)).count() as f64 / f64::from(h));
-        println!("{} {rows:?} {columns:?}", data.frame_name(index));
-    }
+    let Some(whole) = open("nyuv2", "nyuv2", "?crop=none&every=25", Split::All) else { return };
+    let cropped = open("nyuv2", "nyuv2", "?every=25", Split::All).unwrap();
+    // Mean share of white pixels in the four lines `inset` pixels from the edges.
+    let white = |data: &dyn Dataset, inset: u32| {
+        let shares = (0..data.len()).map(|index| {
+            let image = data.sample(index).unwrap().views[0].image.clone();
+            let (w, h) = image.dimensions();
+            let is_white = |(x, y): (u32, u32)| image.get_pixel(x, y).0.iter().all(|c| *c > 235);
+            let rows = (inset..w - inset).flat_map(|x| [(x, inset), (x, h - 1 - inset)]);
+            let columns = (inset..h - inset).flat_map(|y| [(inset, y), (w - 1 - inset, y)]);
+            let all: Vec<bool> = rows.chain(columns).map(is_white).collect();
+            all.iter().filter(|w| **w).count() as f64 / all.len() as f64
+        });
+        shares.sum::<f64>() / data.len() as f64
+    };
+    assert!(white(&*whole, 5) > 0.7);
+    assert!(white(&*cropped, 0) < 0.05, "{}", white(&*cropped, 0));
 }
 
 #[test]
@@ -166,25 +174,5 @@ fn sunrgbd_frame_is_level_and_in_metres() {
     for turn in [-0.7, -0.35, -0.1, 0.1, 0.35, 0.7] {
         println!("{turn}: {} against {level}", fullest(turn));
         assert!(level > fullest(turn), "turned by {turn}: {} against {level}", fullest(turn));
-    }
-}
-#[test]
-fn speed() {
-    for (scheme, folder, q) in
-        [("nyuv2", "nyuv2", ""), ("sevenscenes", "7scenes_redkitchen", ""), ("sunrgbd", "sunrgbd", "")]
-    {
-        let Some(data) = open(scheme, folder, q, Split::All) else { return };
-        data.sample(0).unwrap();
-        let t = std::time::Instant::now();
-        let n = data.len().min(20);
-        let mut pts = 0;
-        for i in 0..n {
-            pts += data.sample(i).unwrap().cloud.points.len();
-        }
-        println!(
-            "{scheme}: {:.1} ms a frame, {} points",
-            t.elapsed().as_secs_f64() * 1e3 / n as f64,
-            pts / n
-        );
     }
 }
