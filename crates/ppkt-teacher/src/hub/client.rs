@@ -129,7 +129,13 @@ impl Hub {
                 });
             }
             let asked = longer.map_or(Duration::ZERO, Duration::from_secs);
-            std::thread::sleep(wait.max(asked).min(MAX_WAIT));
+            let pause = wait.max(asked).min(MAX_WAIT);
+            let trouble = match &outcome {
+                Ok(answer) => format!("{} answered {}", answer.origin, answer.status()),
+                Err(error) => error.to_string(),
+            };
+            tracing::warn!("{trouble}; asking again for {:?} in {pause:?}", request.file);
+            std::thread::sleep(pause);
             wait *= 2;
         }
         unreachable!("the loop ends by returning")

@@ -54,15 +54,28 @@ impl<'a> Session<'a> {
 
     /// All files of the network.
     pub(super) fn files(mut self) -> Result<HubFiles, HubError> {
+        // The small ones first: where the weights are in the cache, these are as well, or are known not to exist, and
+        // a network is not opened offline without the settings that belong to it.
+        let config = self.find_settings("config.json")?;
+        let preprocessor_config = self.find_settings("preprocessor_config.json")?;
         let weights = match self.file {
             Some(file) => self.weights_in(file)?.ok_or_else(|| self.missing(file))?,
             None => self.default_weights()?,
         };
-        let config = self.find("config.json")?;
-        let preprocessor_config = self.find("preprocessor_config.json")?;
         // Weights were found, so their commit is known.
         let commit = self.commit.unwrap_or_default();
         Ok(HubFiles { weights, config, preprocessor_config, commit })
+    }
+
+    /// A file that not every repository has.
+    fn find_settings(&mut self, file: &str) -> Result<Option<PathBuf>, HubError> {
+        let found = self.find(file)?;
+        if let (None, true, Some(commit)) = (&found, self.offline, &self.commit)
+            && !self.cache.known_absent(commit, file)
+        {
+            tracing::warn!("offline, and whether {} has a {file} was never asked", self.repository);
+        }
+        Ok(found)
     }
 
     fn default_weights(&mut self) -> Result<Vec<PathBuf>, HubError> {
