@@ -32,6 +32,8 @@ pub(super) struct Arch {
     pub(super) bottleneck: bool,
     pub(super) stride_in_1x1: bool,
     pub(super) bn_eps: f64,
+    /// Whether the 3×3 convolutions have more channels than a quarter of what leaves the block.
+    wide: bool,
     /// Blocks and channels of all stages in the file.
     present: Vec<(usize, usize)>,
     strides: Vec<usize>,
@@ -96,6 +98,8 @@ impl Arch {
                 stages.push(StagePlan { blocks: (0..n_blocks).map(block).collect(), channels });
             }
         }
+        let inner = weights.shape("layer1.0.conv1.weight").map_or(0, |s| s[0]);
+        let wide = bottleneck && 4 * inner > present[0].1;
         let bn_eps = config.bn_eps.unwrap_or(1e-5);
         Ok(Self {
             stem,
@@ -105,6 +109,7 @@ impl Arch {
             bottleneck,
             stride_in_1x1,
             bn_eps,
+            wide,
             present,
             strides,
         })
@@ -134,7 +139,7 @@ impl Arch {
         let fits = |d: &[usize; 4]| widths_fit && depths.len() >= 3 && d.starts_with(&depths);
         known.iter().find(|(_, b, d)| *b == self.bottleneck && fits(d)).map_or_else(
             || format!("resnet-{}", depths.iter().map(ToString::to_string).collect::<Vec<_>>().join("-")),
-            |(name, ..)| (*name).to_owned(),
+            |(name, ..)| if self.wide { format!("wide_{name}") } else { (*name).to_owned() },
         )
     }
 

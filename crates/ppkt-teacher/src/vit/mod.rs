@@ -76,6 +76,7 @@ impl VisionTransformer {
             "rope",
             "emb",
             "encoder",
+            "layers.",
         ])?;
         let normaliser = Normaliser::new(&weights.config, options);
         Ok(Self {
