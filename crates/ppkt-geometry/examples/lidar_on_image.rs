@@ -16,7 +16,10 @@ const USAGE: &str = "usage: lidar_on_image VELODYNE.bin CALIB.txt IMAGE.png OUT.
   IMAGE.png     the photograph of camera 2
   OUT.png       the photograph with the points, overwritten";
 
-/// The frame of camera 0 after rectification, in which KITTI's calibration meets.
+/// The frame of camera 0, to which the scanner was calibrated.
+struct Camera0;
+
+/// The same after rectification, in which all of KITTI's cameras meet.
 struct Rectified;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -72,11 +75,11 @@ fn cameras(
     let t = [(p2[3] - cx * t_z) / fx, (p2[7] - cy * t_z) / fy, t_z];
     let camera_from_rectified = Rigid3::<frame::Camera, Rectified>::from_translation(t);
 
-    let rectified_from_camera0 = Rigid3::<Rectified, frame::DepthCamera>::from_rotation_rows(
+    let rectified_from_camera0 = Rigid3::<Rectified, Camera0>::from_rotation_rows(
         [[r0[0], r0[1], r0[2]], [r0[3], r0[4], r0[5]], [r0[6], r0[7], r0[8]]],
         [0.0; 3],
     )?;
-    let camera0_from_lidar = Rigid3::<frame::DepthCamera, frame::Lidar>::from_rotation_rows(
+    let camera0_from_lidar = Rigid3::<Camera0, frame::Lidar>::from_rotation_rows(
         [[tr[0], tr[1], tr[2]], [tr[4], tr[5], tr[6]], [tr[8], tr[9], tr[10]]],
         [tr[3], tr[7], tr[11]],
     )?;

@@ -13,7 +13,7 @@ use ppkt_geometry::{CameraModel, DepthEncoding, DepthMap, Direction3, frame};
 
 const USAGE: &str = "usage: rgbd_to_ply COLOUR DEPTH.png FX FY CX CY OUT.ply [UNITS_PER_METRE]
   COLOUR           photograph, png or jpeg
-  DEPTH.png        16-bit depth, registered to the photograph; 0 is no measurement
+  DEPTH.png        16-bit depth, registered to the photograph; 0 and 65535 are no measurement
   FX FY CX CY      intrinsics in pixels, as calibration files have them (first pixel's centre at 0, 0)
   OUT.ply          the cloud, overwritten
   UNITS_PER_METRE  1000 unless given; 5000 for the TUM sets";

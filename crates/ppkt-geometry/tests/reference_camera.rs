@@ -1,6 +1,6 @@
 //! Projection and lens inverse against OpenCV's numbers, for every `camera_` file there is.
 
-use ppkt_geometry::{CameraModel, Lens, Pixel, Point3, Rigid3, frame};
+use ppkt_geometry::{CameraModel, Lens, Pixel, Point3, ProjectionReject, Rigid3, frame};
 use ppkt_testkit::{Vectors, reference_files};
 
 /// Pixels are computed in f64 from the same formula: nothing but rounding separates them.
@@ -9,8 +9,8 @@ const PIXELS: f64 = 1e-9;
 /// OpenCV's own inverse stops after a fixed number of steps; ours is held to the point itself more tightly below.
 const UNDISTORTED: f64 = 1e-6;
 
-/// Our inverse against the point that was projected.
-const ROUND_TRIP: f64 = 1e-9;
+/// Our inverse against the point that was projected; near the limit of a lens its slope is small and costs digits.
+const ROUND_TRIP: f64 = 1e-8;
 
 fn camera_of(v: &Vectors) -> CameraModel {
     let (k, d) = (v.f64s("intrinsic"), v.f64s("distortion"));
@@ -50,6 +50,7 @@ fn check_file(v: &Vectors) -> usize {
     let (pixels, normalised) = (v.f64s("pixels_opencv"), v.f64s("undistorted_normalised"));
     let n_points = v.shape("points_world")[0];
     assert!(n_points > 0, "{name} has no points");
+    let mut n_seen = 0;
     for i in 0..n_points {
         let p_world = Point3::<frame::World>::new(world[3 * i], world[3 * i + 1], world[3 * i + 2]);
         let p_camera = camera_from_world * p_world;
@@ -57,7 +58,14 @@ fn check_file(v: &Vectors) -> usize {
             assert!((got - want).abs() <= PIXELS, "{name}, point {i}: {p_camera:?}, want {want}");
         }
 
-        let pixel = camera.project_unbounded(p_camera).unwrap_or_else(|e| panic!("{name}, point {i}: {e}"));
+        let pixel = match camera.project_unbounded(p_camera) {
+            Ok(pixel) => pixel,
+            // OpenCV evaluates its formula anywhere; we refuse where it means nothing, and only there.
+            Err(ProjectionReject::BehindCamera) if p_camera.z() <= 0.0 => continue,
+            Err(ProjectionReject::OutsideLens) if angle_of(p_camera) > camera.max_angle() => continue,
+            Err(e) => panic!("{name}, point {i}: {e}"),
+        };
+        n_seen += 1;
         let (x, y) = pixel.to_opencv();
         let off = (x - pixels[2 * i]).abs().max((y - pixels[2 * i + 1]).abs());
         assert!(off <= PIXELS, "{name}, point {i}: pixel off by {off:.2e}");
@@ -73,7 +81,13 @@ fn check_file(v: &Vectors) -> usize {
         let off = (x - p_camera.x() / p_camera.z()).abs().max((y - p_camera.y() / p_camera.z()).abs());
         assert!(off <= ROUND_TRIP, "{name}, point {i}: round trip off by {off:.2e}");
     }
-    n_points
+    assert!(2 * n_seen > n_points, "{name}: only {n_seen} of {n_points} points have a pixel");
+    n_seen
+}
+
+/// Angle from the optical axis, radians.
+fn angle_of(point: Point3<frame::Camera>) -> f64 {
+    point.x().hypot(point.y()).atan2(point.z())
 }
 
 #[test]
