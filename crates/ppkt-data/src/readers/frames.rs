@@ -62,6 +62,9 @@ pub(crate) fn scan(uri: &DataUri, folder: PathBuf) -> Result<Layout, DataError> 
     })
 }
 
+/// Where the pose of a frame is, by the frame's name.
+type PoseOfFrame = Box<dyn FnMut(&str) -> PoseSource>;
+
 /// A folder, and what was learnt on the way.
 struct Found {
     folder: PathBuf,
@@ -158,7 +161,7 @@ impl Found {
     }
 
     /// Where the pose of a frame is, by its name.
-    fn poses(&mut self, toml: &FramesToml) -> Result<Box<dyn FnMut(&str) -> PoseSource>, DataError> {
+    fn poses(&mut self, toml: &FramesToml) -> Result<PoseOfFrame, DataError> {
         let Some(entry) = &toml.pose else { return Ok(Box::new(|_| PoseSource::Level)) };
         match (&entry.files, &entry.list) {
             (Some(text), None) => {
@@ -184,7 +187,7 @@ impl Found {
     }
 
     /// Poses in files that lead from world to camera are read at once: the rest of the program knows one direction.
-    fn inverted_files(&self, text: &str) -> Result<Box<dyn FnMut(&str) -> PoseSource>, DataError> {
+    fn inverted_files(&self, text: &str) -> Result<PoseOfFrame, DataError> {
         let pattern = Pattern::new(text).map_err(|e| self.wrong(format!("[pose] files: {e}")))?;
         let folder = self.folder.clone();
         Ok(Box::new(move |name| {
