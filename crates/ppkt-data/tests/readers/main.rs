@@ -1,5 +1,7 @@
 //! Datasets in folders: real samples, every layout written small, and every fault.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod faults;
 mod fixture;
 mod layouts;
