@@ -1,7 +1,5 @@
 //! The paper's objective.
 
-use candle_core::Tensor;
-
 use crate::embeddings::{Embeddings, Loss, Objective};
 use crate::error::ObjectiveError;
 use crate::fused::{Outcome, Tracked, apply};
@@ -48,7 +46,7 @@ impl Objective for InfoNce {
 
     fn loss(&self, embeddings: &Embeddings) -> Result<Loss, ObjectiveError> {
         let Embeddings { point, pixel } = embeddings;
-        let (point, pixel, [_, dim]): (Tensor, Tensor, _) = checked_pair(point, pixel)?;
+        let (point, pixel, [_, dim]) = checked_pair(point, pixel)?;
         let temperature = checked_temperature(self.temperature)?;
         let symmetric = self.symmetric;
         apply("info_nce", [&point, &pixel], move |[point, pixel], tracked| {

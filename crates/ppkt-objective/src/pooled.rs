@@ -181,37 +181,33 @@ fn grouped(input: &SegmentedEmbeddings) -> Result<(Groups, usize), ObjectiveErro
         return Err(ObjectiveError::Segment { pixel, got, segments_per_view: per_view });
     }
 
-    // Ids unique over the batch, then renumbered without gaps.
+    // Ids unique over the batch, of which those with a pair are renumbered without gaps.
     let global = |pixel: usize| match input.segments[pixel] {
         id if id == none => None,
-        id => Some(pixel / (h * w) * per_view as usize + id as usize),
+        id => Some((pixel / (h * w)) as u64 * u64::from(per_view) + u64::from(id)),
     };
     let mut segment_of_pair = Vec::with_capacity(input.pixels.len());
-    let mut slots = vec![none; v * per_view as usize];
     for (pair, &got) in input.pixels.iter().enumerate() {
         let [view, row, col] = got.map(|i| i as usize);
         if view >= v || row >= h || col >= w {
             return Err(ObjectiveError::Pair { pair, got, views_height_width: [v, h, w] });
         }
-        let segment = global((view * h + row) * w + col);
-        segment_of_pair.push(segment);
-        if let Some(s) = segment {
-            slots[s] = 0;
-        }
+        segment_of_pair.push(global((view * h + row) * w + col));
     }
-    let mut n_kept = 0u32;
-    for slot in slots.iter_mut().filter(|s| **s != none) {
-        *slot = n_kept;
-        n_kept += 1;
-    }
-    if n_kept == 0 {
+    let mut kept: Vec<u64> = segment_of_pair.iter().copied().flatten().collect();
+    kept.sort_unstable();
+    kept.dedup();
+    if kept.is_empty() {
         return Err(ObjectiveError::Empty { what: "the list of segments with a pair" });
     }
-    let slot_of = |segment: Option<usize>| segment.map_or(none, |s| slots[s]);
+    // Looked up by halving and not in a table by id: ids may be few among very many.
+    let slot_of = |segment: Option<u64>| {
+        segment.and_then(|s| kept.binary_search(&s).ok()).map_or(none, |slot| slot as u32)
+    };
     let of_pairs: Vec<u32> = segment_of_pair.into_iter().map(slot_of).collect();
-    let of_pixels: Vec<u32> = (0..v * h * w).map(|pixel| slot_of(global(pixel))).collect();
-    let points = Members::new(&of_pairs, n_kept as usize);
-    let pixels = Members::new(&of_pixels, n_kept as usize);
+    let of_pixels: Vec<u32> = (0..v * h * w).into_par_iter().map(|pixel| slot_of(global(pixel))).collect();
+    let points = Members::new(&of_pairs, kept.len());
+    let pixels = Members::new(&of_pixels, kept.len());
     Ok((Groups { points, pixels }, dim))
 }
 

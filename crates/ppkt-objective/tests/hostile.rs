@@ -133,6 +133,10 @@ fn segments_that_do_not_fit_are_told() {
     };
     let objective = PooledInfoNce::default();
     objective.loss(&good).unwrap();
+    // Ids may be far apart.
+    let mut sparse = good.clone();
+    (sparse.segments_per_view, sparse.segments[1]) = (u32::MAX, u32::MAX - 1);
+    objective.loss(&sparse).unwrap();
     let broken = |break_it: fn(&mut SegmentedEmbeddings)| {
         let mut input = good.clone();
         break_it(&mut input);

@@ -7,8 +7,8 @@ use ppkt_objective::{
 };
 use ppkt_testkit::{Vectors, assert_close, reference_files};
 
-/// f32 against f64; the goal of the house is 1e-4.
-const TOLERANCE: f64 = 1e-5;
+/// f32 against f64: the goal of the house. What is met today is better than 1e-5.
+const TOLERANCE: f64 = 1e-4;
 
 fn var(v: &Vectors, name: &str) -> Var {
     Var::from_tensor(&Tensor::from_vec(v.f32s(name), v.shape(name), &Device::Cpu).unwrap()).unwrap()
@@ -72,7 +72,10 @@ fn reference_pooled_nce() {
     for file in reference_files("pooled_nce_") {
         let v = Vectors::load(&file);
         let (point, feature_map) = (var(&v, "point"), var(&v, "feature_map"));
-        let u32s = |name: &str| v.i64s(name).into_iter().map(|x| u32::try_from(x).unwrap());
+        // A negative segment is none.
+        let u32s = |name: &str| {
+            v.i64s(name).into_iter().map(|x| u32::try_from(x).unwrap_or(SegmentedEmbeddings::NO_SEGMENT))
+        };
         let input = SegmentedEmbeddings {
             point: point.as_tensor().clone(),
             // The file is channels first; candle brings the gradient back through the permutation.

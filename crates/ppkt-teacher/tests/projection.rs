@@ -9,8 +9,8 @@ use candle_nn::VarBuilder;
 use ppkt_teacher::{AlignCorners, FeatureMap, PixelRef, TeacherError, UpsampleProjection};
 use ppkt_testkit::{Vectors, assert_close, reference_files};
 
-/// f32 against f64; the goal of the house is 1e-4.
-const TOLERANCE: f64 = 1e-5;
+/// f32 against f64: the goal of the house. What is met today is better than 1e-5.
+const TOLERANCE: f64 = 1e-4;
 
 /// Reproducible numbers from -1 to 1.
 fn noise(n: usize, seed: u64) -> Vec<f32> {
