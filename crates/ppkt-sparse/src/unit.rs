@@ -42,7 +42,7 @@ impl CustomOp1 for UnitNorm {
         map_blocks_mut(&mut y, c, |rows, out| {
             for (x, y) in of_rows(xs, rows, c).chunks_exact(c).zip(out.chunks_exact_mut(c)) {
                 let length = dot(x, x).sqrt();
-                if !(length < SHORTEST) {
+                if length >= SHORTEST || length.is_nan() {
                     y.iter_mut().zip(x).for_each(|(y, &x)| *y = (f64::from(x) / length) as f32);
                 }
             }
@@ -62,7 +62,7 @@ impl CustomOp1 for UnitNorm {
             let g = of_rows(&gs, rows, c).chunks_exact(c);
             for (((x, y), g), dx) in x.zip(y).zip(g).zip(out.chunks_exact_mut(c)) {
                 let length = dot(x, x).sqrt();
-                if !(length < SHORTEST) {
+                if length >= SHORTEST || length.is_nan() {
                     let along = dot(y, g);
                     for ((dx, &y), &g) in dx.iter_mut().zip(y).zip(g) {
                         *dx = ((f64::from(g) - f64::from(y) * along) / length) as f32;

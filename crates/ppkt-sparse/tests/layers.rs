@@ -1,4 +1,5 @@
 //! Gradients of every layer against finite differences, edges, and equal bits for any number of threads.
+#![allow(clippy::unwrap_used, reason = "what fails here may panic")]
 
 use candle_core::{DType, Device, Tensor, Var};
 use ppkt_sparse::{
@@ -172,8 +173,10 @@ fn gradients_of_relu_add_cat_and_unit_norm() {
     let (a, sa) = leaf(10, 3, 1);
     let (b, sb) = leaf(10, 2, 2);
     let sb = sa.with_features(sb.features().clone()).unwrap();
-    check("relu", &[a.clone()], || relu(&sa).unwrap().features().clone());
-    check("add, relu", &[a.clone()], || add(&sa, &relu(&sa).unwrap()).unwrap().features().clone());
+    check("relu", std::slice::from_ref(&a), || relu(&sa).unwrap().features().clone());
+    check("add, relu", std::slice::from_ref(&a), || {
+        add(&sa, &relu(&sa).unwrap()).unwrap().features().clone()
+    });
     check("cat", &[a.clone(), b], || cat(&[&sa, &sb, &sa]).unwrap().features().clone());
     check("unit norm", &[a], || unit_norm(sa.features()).unwrap());
 }

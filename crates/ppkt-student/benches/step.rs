@@ -1,6 +1,11 @@
 //! A training step (forward, backward) and an inference of the smallest and of the published network.
 //!
 //! 20,000 voxels are about one RGB-D frame at 2.5 cm; colour in, 128 dimensions out, as the paper has it.
+//!
+//! ```text
+//! CANDLE_NUM_THREADS=1 cargo bench -p ppkt-student
+//! ```
+//! candle's own threads spin between its operations, and take time from ours: so one of them.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -39,8 +44,6 @@ fn room(n: usize) -> Vec<[i32; 4]> {
 }
 
 fn step(c: &mut Criterion) {
-    // candle's own threads spin between operations and take time from ours.
-    // SAFETY-free way: the variable must be set by the caller; see the README.
     let coords = room(20_000);
     for arch in [Arch::MinkUNet14Tiny, Arch::MinkUNet14A, Arch::MinkUNet34C] {
         let config = MinkUNetConfig { arch, ..Default::default() };

@@ -75,20 +75,14 @@ impl MinkUNet {
         let stem_norm = BatchNorm::new(width, momentum, vb.pp("bn0"))?;
 
         let mut down = Vec::new();
-        for level in 0..4 {
+        for (level, &out) in planes[..4].iter().enumerate() {
             let (n, stride) = (level + 1, 1 << level);
             down.push(Down {
                 conv: SparseConv3d::new(width, width, HALVE, vb.pp(format!("conv{n}p{stride}s2")))?,
                 norm: BatchNorm::new(width, momentum, vb.pp(format!("bn{n}")))?,
-                stage: Stage::new(
-                    width,
-                    planes[level],
-                    plan.layers[level],
-                    momentum,
-                    vb.pp(format!("block{n}")),
-                )?,
+                stage: Stage::new(width, out, plan.layers[level], momentum, vb.pp(format!("block{n}")))?,
             });
-            width = planes[level];
+            width = out;
         }
 
         let skips = [planes[2], planes[1], planes[0], plan.init_planes];

@@ -1,4 +1,5 @@
 //! Names, shapes and counts of every member of the family.
+#![allow(clippy::unwrap_used, reason = "what fails here may panic")]
 
 use candle_core::Device;
 use ppkt_sparse::VarStore;
@@ -46,9 +47,9 @@ fn counted(arch: Arch, cin: usize, cout: usize, k: usize) -> usize {
     let stage = |cin: usize, c: usize, n: usize| block(cin, c) + (n - 1) * block(c, c);
     let mut width = plan.init_planes;
     let mut sum = k * k * k * cin * width + norm * width;
-    for i in 0..4 {
-        sum += 8 * width * width + norm * width + stage(width, p[i], plan.layers[i]);
-        width = p[i];
+    for (i, &out) in p[..4].iter().enumerate() {
+        sum += 8 * width * width + norm * width + stage(width, out, plan.layers[i]);
+        width = out;
     }
     for (i, skip) in [p[2], p[1], p[0], plan.init_planes].into_iter().enumerate() {
         let c = p[4 + i];

@@ -1,4 +1,5 @@
 //! State dicts on disk: whole, foreign, and broken ones.
+#![allow(clippy::unwrap_used, reason = "what fails here may panic")]
 
 mod common;
 

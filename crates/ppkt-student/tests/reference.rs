@@ -1,4 +1,5 @@
 //! A whole network with MinkowskiEngine's names against the float64 reference.
+#![allow(clippy::unwrap_used, reason = "what fails here may panic")]
 
 mod common;
 
