@@ -159,33 +159,36 @@ impl Rooms {
         Room::furnished(&mut Dice::new(self.config.seed, self.domain, Purpose::Room, room))
     }
 
-    fn frame(&self, room: &Room, frame: u64) -> Result<Frame, DataError> {
+    /// The view of a scene alone, without the cloud.
+    ///
+    /// # Errors
+    /// If `index` is not below the number of scenes.
+    pub fn view(&self, index: usize) -> Result<View, DataError> {
+        if index >= self.len() {
+            return Err(DataError::OutOfRange { index, len: self.len(), dataset: self.name().to_owned() });
+        }
+        let (room, frame) = self.place(index);
+        let room = self.room(room);
         let mut dice = Dice::new(self.config.seed, self.domain, Purpose::Frame, frame);
         let (width, height) = (self.config.width as usize, self.config.height as usize);
-        let pose = pose::choose(room, &mut dice, height as f32 / width as f32);
+        let pose = pose::choose(&room, &mut dice, height as f32 / width as f32);
         let focal = FOCAL_OVER_WIDTH * width as f32;
         let optics = Optics { focal, cx: 0.5 * width as f32, cy: 0.5 * height as f32 };
-        let view = render::render(room, &pose, optics, width, height);
+        let view = render::render(&room, &pose, optics, width, height);
         let strength = Strength { depth: self.config.depth_noise, colour: self.config.colour_noise };
         let bytes = sensor::photograph(&view, &mut dice, strength);
         let depth = sensor::measured_depth(&view, &mut dice, FOCAL_OVER_WIDTH, strength);
-        let broken = |problem: String| DataError::BadScene { frame: frame.to_string(), problem };
-        Ok(Frame {
-            image: RgbImage::from_raw(width as u32, height as u32, bytes)
+        let broken = |problem: String| DataError::BadScene { frame: self.frame_name(index), problem };
+        let (width, height) = (self.config.width, self.config.height);
+        Ok(View {
+            image: RgbImage::from_raw(width, height, bytes)
                 .ok_or_else(|| broken("image of another size".into()))?,
-            depth: DepthMap::from_metres(width as u32, height as u32, depth)
-                .map_err(|e| broken(e.to_string()))?,
-            classes: view.class.iter().map(|c| *c as u16).collect(),
+            camera: self.camera(),
             world_from_camera: rigid(&pose).map_err(broken)?,
+            depth: Some(DepthMap::from_metres(width, height, depth).map_err(|e| broken(e.to_string()))?),
+            classes: Some(view.class.iter().map(|c| *c as u16).collect()),
         })
     }
-}
-
-struct Frame {
-    image: RgbImage,
-    depth: DepthMap,
-    classes: Vec<u16>,
-    world_from_camera: Rigid3<frame::World, frame::Camera>,
 }
 
 /// The pose as a rigid motion. The axes came from f32, so they are made orthonormal again in f64.
@@ -238,29 +241,17 @@ impl Dataset for Rooms {
     }
 
     fn sample(&self, index: usize) -> Result<Scene, DataError> {
-        if index >= self.len() {
-            return Err(DataError::OutOfRange { index, len: self.len(), dataset: self.name().to_owned() });
-        }
-        let (room, frame) = self.place(index);
-        let frame = self.frame(&self.room(room), frame)?;
-        let camera = self.camera();
-        let mut cloud = Cloud { classes: Some(Vec::new()), ..Cloud::default() };
+        let view = self.view(index)?;
+        let mut cloud = Cloud::default();
         let mut labels = Vec::new();
-        for lifted in frame.depth.lift::<frame::Camera>(&camera) {
+        let classes = view.classes.as_deref().unwrap_or_default();
+        for lifted in view.depth.iter().flat_map(|depth| depth.lift::<frame::Camera>(&view.camera)) {
             let at = lifted.pixel;
-            cloud.points.push((frame.world_from_camera * lifted.point).to_f32());
-            let rgb = frame.image.get_pixel(at.col, at.row).0;
-            cloud.colours.push(rgb.map(|c| f32::from(c) / 255.0));
-            labels.push(frame.classes[(at.row * camera.width() + at.col) as usize]);
+            cloud.points.push((view.world_from_camera * lifted.point).to_f32());
+            cloud.colours.push(view.image.get_pixel(at.col, at.row).0.map(|c| f32::from(c) / 255.0));
+            labels.push(classes[(at.row * view.camera.width() + at.col) as usize]);
         }
         cloud.classes = Some(labels);
-        let view = View {
-            image: frame.image,
-            camera,
-            world_from_camera: frame.world_from_camera,
-            depth: Some(frame.depth),
-            classes: Some(frame.classes),
-        };
         Ok(Scene { name: self.frame_name(index), cloud, views: vec![view] })
     }
 
