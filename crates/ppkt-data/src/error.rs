@@ -114,13 +114,23 @@ pub enum DataError {
         path: PathBuf,
     },
     /// The operating system could not give the file.
-    #[error("cannot read the {what}: {source}: {path:?}")]
+    #[error("cannot read the {what}: {path:?}")]
     Read {
         /// What kind of file it is.
         what: &'static str,
         /// The file.
         path: PathBuf,
         /// The system's reason.
+        source: std::io::Error,
+    },
+    /// A file or folder cannot be written.
+    #[error("cannot write the {what}: {path:?}")]
+    Write {
+        /// What the file is.
+        what: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
         source: std::io::Error,
     },
     /// A picture that cannot be decoded: truncated, damaged, or not of the type needed.
@@ -259,6 +269,7 @@ impl DataError {
             | Self::Undecided { path, .. }
             | Self::Missing { path, .. }
             | Self::Read { path, .. }
+            | Self::Write { path, .. }
             | Self::Image { path, .. }
             | Self::WrongSize { path, .. }
             | Self::Text { path, .. }

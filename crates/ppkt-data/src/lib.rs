@@ -15,6 +15,7 @@ mod rooms;
 mod scene;
 mod setting;
 mod stream;
+mod synth;
 mod uri;
 mod verify;
 
@@ -29,5 +30,6 @@ pub use picture::draw_registration;
 pub use rooms::{ROOM_CLASSES, Rooms, RoomsConfig};
 pub use scene::{Cloud, Scene, View};
 pub use stream::BatchStream;
+pub use synth::write_frames;
 pub use uri::{DataUri, OptionHelp, Scheme};
 pub use verify::{ClassShare, DepthSummary, Fault, Registration, Report, Severity, verify};

@@ -1,1 +1,38 @@
-//! Training drivers, optimisers, schedules, checkpoints and run folders of ppkt.
+#![doc = include_str!("../README.md")]
+
+mod checkpoint;
+mod config;
+mod error;
+mod metrics;
+mod model;
+mod objective;
+mod observer;
+mod optimizer;
+mod pca;
+mod pictures;
+mod pretrain;
+mod provenance;
+mod recipe;
+mod run_folder;
+mod schedule;
+mod tensorboard;
+mod validation;
+
+pub use checkpoint::{Checkpoint, RunState};
+pub use config::{
+    CheckpointConfig, DataConfig, PictureConfig, PretrainConfig, StudentConfig, TeacherConfig,
+    ValidationConfig,
+};
+pub use error::{Result, TrainError};
+pub use metrics::{StageSeconds, StepMetrics};
+pub use model::Model;
+pub use objective::{ObjectiveConfig, ObjectiveKind};
+pub use observer::{Observer, Quiet};
+pub use optimizer::{Optimizer, OptimizerConfig, OptimizerKind};
+pub use pictures::draw_features;
+pub use pretrain::{BeforeAfter, FirstLast, Start, Summary, pretrain};
+pub use provenance::{DataFingerprint, Provenance};
+pub use recipe::{first_difference, recipe_names, recipe_text, resolve, to_toml};
+pub use run_folder::{MetricsLog, RunFolder};
+pub use schedule::{Decay, ScheduleConfig};
+pub use validation::Retrieval;

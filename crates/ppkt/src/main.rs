@@ -1,2 +1,49 @@
-//! The program.
-fn main() {}
+//! `ppkt`: pretrains 3D networks from 2D ones.
+//!
+//! Parses the command line, runs one command, prints the chain of an error, and chooses the exit code: 0 done, 1 the
+//! run failed, 2 the command line or the configuration is wrong.
+
+mod bars;
+mod cli;
+mod commands;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// candle asks for fresh memory in every operation; this allocator keeps its pages.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let arguments = cli::Arguments::parse();
+    set_threads(arguments.threads());
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("PPKT_LOG").unwrap_or_else(|_| "warn".into()),
+        )
+        .with_writer(std::io::stderr)
+        .without_time()
+        .init();
+    match commands::run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            if commands::is_config(&error) { ExitCode::from(2) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+/// Settles the number of threads of our kernels, and keeps candle from starting its own spinning threads beside them.
+#[expect(unsafe_code, reason = "environment variables are the only way to tell candle")]
+fn set_threads(threads: Option<usize>) {
+    // SAFETY: no other thread has been started yet, so none reads the environment.
+    unsafe {
+        if std::env::var_os("CANDLE_NUM_THREADS").is_none() {
+            std::env::set_var("CANDLE_NUM_THREADS", "1");
+        }
+        if let Some(threads) = threads {
+            std::env::set_var("RAYON_NUM_THREADS", threads.to_string());
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! What is recorded of each step.
+
+use serde::{Deserialize, Serialize};
+
+/// Seconds of one step, by stage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StageSeconds {
+    /// Waiting for the batch.
+    pub wait: f64,
+    /// The frozen 2D network.
+    pub teacher: f64,
+    /// The 3D network, forward.
+    pub student: f64,
+    /// Projection, objective.
+    pub objective: f64,
+    /// Gradients.
+    pub backward: f64,
+    /// Checks, clipping and update.
+    pub optimizer: f64,
+}
+
+impl StageSeconds {
+    /// All stages together.
+    pub fn total(&self) -> f64 {
+        self.wait + self.teacher + self.student + self.objective + self.backward + self.optimizer
+    }
+}
+
+/// One line of `metrics.jsonl`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StepMetrics {
+    /// Number of the step, from 0.
+    pub step: u64,
+    /// Value of the objective.
+    pub loss: f64,
+    /// Share of the pairs of this step whose point has its own pixel nearest.
+    pub batch_retrieval_at_1: f64,
+    /// Learning rate.
+    pub lr: f64,
+    /// Euclidean norm of the gradient, before clipping.
+    pub gradient_norm: f64,
+    /// Pairs in the objective.
+    pub pairs: usize,
+    /// Points that the frames had after augmentation.
+    pub points: usize,
+    /// Voxels that the student saw.
+    pub voxels: usize,
+    /// Seconds by stage.
+    pub seconds: StageSeconds,
+    /// Resident memory, MiB, where the system tells it.
+    pub memory_mib: Option<u64>,
+    /// Frames left out because they were damaged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<String>,
+}
+
+/// Resident memory of this process in MiB, where the system tells it (Linux).
+pub(crate) fn resident_mib() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
+    line.trim().trim_end_matches("kB").trim().parse::<u64>().ok().map(|kib| kib / 1024)
+}

@@ -1,0 +1,177 @@
+//! What a pretraining run trains: the student and the projection of the teacher's features.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use candle_core::{Device, Tensor};
+use ppkt_data::{Batch, Pair};
+use ppkt_sparse::{LoadMode, SparseTensor, VarStore, rows_of_input};
+use ppkt_student::{MinkUNet, MinkUNetConfig};
+use ppkt_teacher::{FeatureMap, Images, PixelRef, TeacherSpec, UpsampleProjection};
+
+use crate::config::PretrainConfig;
+use crate::error::{Result, TrainError};
+
+/// Prefix of the student's tensors, as in SLidR's checkpoints.
+const POINTS: &str = "model_points";
+/// Prefix of the projection's tensors, as in SLidR's checkpoints.
+const IMAGES: &str = "model_images";
+
+/// Student and projection, with their parameters and buffers in one store.
+pub struct Model {
+    store: VarStore,
+    student_config: MinkUNetConfig,
+    student: MinkUNet,
+    projection: UpsampleProjection,
+}
+
+/// A batch as the networks take it.
+pub(crate) struct Input {
+    /// Voxels, in the student's own order.
+    pub voxels: SparseTensor,
+    /// The student's row of each voxel of the batch.
+    pub row_of_voxel: Vec<u32>,
+    /// Photographs.
+    pub images: Images,
+}
+
+impl Input {
+    /// Brings a batch into the form that the networks take.
+    pub(crate) fn new(batch: &Batch) -> Result<Self> {
+        let shape = (batch.coords.len(), batch.channels);
+        let features = Tensor::from_slice(&batch.features, shape, &Device::Cpu)?;
+        let (voxels, order) = SparseTensor::with_batch_size(&batch.coords, features, batch.frames.len())?;
+        let (width, height) = batch.images.first().map_or((0, 0), image::RgbImage::dimensions);
+        let rgb = batch.images.iter().flat_map(|i| i.as_raw().iter().copied()).collect();
+        let images = Images::new(batch.images.len(), height as usize, width as usize, rgb)?;
+        Ok(Self { voxels, row_of_voxel: rows_of_input(&order), images })
+    }
+}
+
+impl Model {
+    /// A model with seeded initial weights.
+    pub fn new(config: &PretrainConfig, teacher: &TeacherSpec) -> Result<Self> {
+        let store = VarStore::new(config.seed);
+        let builder = store.builder(&Device::Cpu);
+        let student_config = MinkUNetConfig {
+            first_kernel: config.student.first_kernel,
+            bn_momentum: config.student.bn_momentum,
+            arch: config.student.arch,
+            in_channels: config.batch.channels(),
+            out_channels: config.objective.dimensions,
+        };
+        let student = MinkUNet::new(&student_config, builder.pp(POINTS))?;
+        let projection = UpsampleProjection::new(
+            teacher.channels,
+            config.objective.dimensions,
+            config.objective.corners(),
+            builder.pp(IMAGES),
+        )?;
+        Ok(Self { store, student_config, student, projection })
+    }
+
+    /// The parameters and buffers.
+    pub fn store(&self) -> &VarStore {
+        &self.store
+    }
+
+    /// The 3D network.
+    pub fn student(&self) -> &MinkUNet {
+        &self.student
+    }
+
+    /// Embeddings of all voxels.
+    ///
+    /// # Shapes
+    /// `[N, D]`, rows in the order of `voxels`; not normalised.
+    pub fn voxel_embeddings(&self, voxels: &SparseTensor, train: bool) -> Result<Tensor> {
+        Ok(self.student.forward(voxels, train)?.features().clone())
+    }
+
+    /// Embeddings of the points of `pairs`, `[M, D]`, from those of all voxels.
+    pub(crate) fn at_points(embeddings: &Tensor, input: &Input, pairs: &[Pair]) -> Result<Tensor> {
+        let rows: Vec<u32> = pairs.iter().map(|p| input.row_of_voxel[p.voxel as usize]).collect();
+        let index = Tensor::from_vec(rows, pairs.len(), embeddings.device())?;
+        Ok(embeddings.index_select(&index, 0)?)
+    }
+
+    /// Embeddings of the pixels of `pairs`, `[M, D]`; not normalised.
+    pub(crate) fn at_pixels(&self, map: &FeatureMap, pairs: &[Pair]) -> Result<Tensor> {
+        let pixels: Vec<PixelRef> = pairs.iter().map(|p| PixelRef { view: p.view, u: p.u, v: p.v }).collect();
+        Ok(self.projection.forward(map, &pixels)?)
+    }
+
+    /// All parameters and buffers by name, for a checkpoint.
+    pub fn tensors(&self) -> Result<HashMap<String, Tensor>> {
+        Ok(self.store.to_map()?)
+    }
+
+    /// Takes over the tensors of a checkpoint, all of them.
+    pub fn load(&self, tensors: &HashMap<String, Tensor>) -> Result<()> {
+        self.store.load(tensors, LoadMode::Strict)?;
+        Ok(())
+    }
+
+    /// Writes the student alone, with bare MinkowskiEngine names.
+    pub fn save_student(&self, path: &Path, config: &PretrainConfig, teacher: &TeacherSpec) -> Result<()> {
+        let prefix = format!("{POINTS}.");
+        let bare: HashMap<String, Tensor> = self
+            .tensors()?
+            .into_iter()
+            .filter_map(|(name, tensor)| Some((name.strip_prefix(&prefix)?.to_owned(), tensor)))
+            .collect();
+        let name_of = |value: serde_json::Result<serde_json::Value>| {
+            value.ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
+        };
+        let features: Vec<String> =
+            config.batch.features.iter().map(|f| name_of(serde_json::to_value(f))).collect();
+        let metadata = BTreeMap::from([
+            ("voxel_size_m".to_owned(), config.batch.voxel_size_m.to_string()),
+            ("coordinates".to_owned(), "cartesian".to_owned()),
+            ("features".to_owned(), features.join(",")),
+            ("objective".to_owned(), name_of(serde_json::to_value(config.objective.kind))),
+            ("teacher".to_owned(), teacher.name.clone()),
+            ("teacher_sha256".to_owned(), teacher.fingerprint.clone()),
+        ]);
+        ppkt_student::save_state(path, &bare, &self.student_config, &metadata)?;
+        Ok(())
+    }
+
+    /// Rank of a parameter in the order of the forward pass, student first.
+    pub(crate) fn rank(&self, name: &str) -> usize {
+        let stages = MinkUNet::stages();
+        let bare = name.strip_prefix(POINTS).map(|n| n.trim_start_matches('.'));
+        let stage = bare.and_then(|n| stages.iter().position(|s| n.split('.').next() == Some(s)));
+        stage.unwrap_or(stages.len())
+    }
+
+    /// Name of the first place in the forward pass whose values are not finite; used to explain a loss that is not.
+    pub(crate) fn first_not_finite(&self, input: &Input, map: &FeatureMap) -> Result<String> {
+        if !finite(input.voxels.features())? {
+            return Ok("the input features of the points".into());
+        }
+        if !finite(&map.tokens)? {
+            return Ok("the teacher's features".into());
+        }
+        let mut first = None;
+        let mut failed: Option<TrainError> = None;
+        self.student.forward_traced(&input.voxels, true, &mut |stage, tensor| {
+            match finite(tensor.features()) {
+                Ok(true) => {}
+                Ok(false) if first.is_none() => first = Some(format!("the output of {POINTS}.{stage}")),
+                Ok(false) => {}
+                Err(e) => failed = Some(e),
+            };
+        })?;
+        if let Some(e) = failed {
+            return Err(e);
+        }
+        Ok(first.unwrap_or_else(|| format!("{IMAGES}.decoder.0 or the objective")))
+    }
+}
+
+/// Whether every value of a tensor is finite.
+pub(crate) fn finite(tensor: &Tensor) -> Result<bool> {
+    // The sum of absolute values is NaN or infinite exactly if a value is (or if the sum overflows, which is as bad).
+    Ok(tensor.detach().abs()?.sum_all()?.to_scalar::<f32>()?.is_finite())
+}

@@ -1,0 +1,398 @@
+//! The pretraining driver: scenes in, a pretrained 3D network out.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use candle_core::backprop::GradStore;
+use ppkt_data::{Batch, DataError, Loader, Pair};
+use ppkt_objective::{Embeddings, Objective, sample_without_replacement};
+use ppkt_teacher::Teacher;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::{Checkpoint, RunState};
+use crate::config::PretrainConfig;
+use crate::error::{Result, TrainError};
+use crate::metrics::{StageSeconds, StepMetrics, resident_mib};
+use crate::model::{Input, Model};
+use crate::observer::Observer;
+use crate::optimizer::Optimizer;
+use crate::pictures;
+use crate::provenance::Provenance;
+use crate::recipe::{first_difference, to_toml};
+use crate::run_folder::{MetricsLog, RunFolder};
+use crate::tensorboard::EventLog;
+use crate::validation::{Retrieval, ValidationSet};
+
+/// Mixed into the seed of the draw of pairs, so that it shares no random number with initial weights or augmentation.
+const PAIRS_SALT: u64 = 0x7061_6972_735f_6472;
+
+/// Whether a run begins or goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// A new run in a new folder.
+    Fresh,
+    /// From the newest checkpoint of the folder; from the beginning if there is none yet.
+    Resume,
+}
+
+/// How a run went.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The run folder.
+    pub run: PathBuf,
+    /// Steps done.
+    pub steps: u64,
+    /// Seconds of work, all sittings together.
+    pub seconds: f64,
+    /// Loss of the first and the last step.
+    pub loss: FirstLast,
+    /// Share of points that find their own pixel as the nearest of the candidates.
+    pub retrieval_at_1: BeforeAfter,
+    /// Share of points that find their own pixel among the five nearest.
+    pub retrieval_at_5: BeforeAfter,
+    /// Candidates of the retrieval; chance is one in so many.
+    pub candidates: usize,
+    /// Frames left out because they were damaged.
+    pub skipped: u64,
+    /// Whether the run was stopped before its last step.
+    pub interrupted: bool,
+    /// The pictures, if the run is finished.
+    pub pictures: Vec<PathBuf>,
+}
+
+/// A value at the first and at the last step.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FirstLast {
+    /// At the first step.
+    pub first: f64,
+    /// At the last step.
+    pub last: f64,
+}
+
+/// A value before and after the run.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BeforeAfter {
+    /// Before the first step.
+    pub before: f64,
+    /// After the last step.
+    pub after: f64,
+}
+
+/// Runs (or resumes) a pretraining into the folder `out`.
+///
+/// The same configuration gives the same losses, step for step, for any number of threads, and whether or not the run
+/// was stopped and resumed. When `stop` becomes true the run ends after the step it is in, with a checkpoint.
+///
+/// # Errors
+/// [`TrainError`]; whatever happens, checkpoints written before stay as they are.
+pub fn pretrain(
+    config: &PretrainConfig,
+    out: &Path,
+    start: Start,
+    observer: &mut dyn Observer,
+    stop: &AtomicBool,
+) -> Result<Summary> {
+    config.check()?;
+    let training: Arc<dyn ppkt_data::Dataset> = Arc::from(config.open_training()?);
+    let validation: Arc<dyn ppkt_data::Dataset> = Arc::from(config.open_validation()?);
+    for note in training.notes() {
+        observer.message(note);
+    }
+    let uri = config.teacher_uri()?;
+    let teacher = ppkt_teacher::open(&uri, &config.teacher.options)?;
+    let provenance = Provenance::of(training.as_ref(), validation.as_ref(), teacher.spec())?;
+    let loader = Loader::new(training, config.batch.clone(), config.seed)?;
+    let model = Model::new(config, teacher.spec())?;
+    let optimizer = Optimizer::new(&config.optimizer, model.store().trainable());
+    let folder = folder(config, out, start)?;
+    provenance.keep(&folder)?;
+    let mut run = Run {
+        config,
+        folder,
+        teacher,
+        model,
+        optimizer,
+        objective: config.objective.build(),
+        state: RunState::default(),
+    };
+    if start == Start::Resume {
+        run.load_checkpoint(observer)?;
+    }
+    let held_out = ValidationSet::new(config, validation, run.teacher.as_ref(), observer)?;
+    run.train(&loader, &held_out, observer, stop)
+}
+
+/// Makes the run folder, or opens it if its configuration is the same.
+fn folder(config: &PretrainConfig, out: &Path, start: Start) -> Result<RunFolder> {
+    let text = to_toml(config)?;
+    if start == Start::Resume
+        && let Some(folder) = RunFolder::open(out)
+    {
+        let there = crate::recipe::resolve(&folder.config().to_string_lossy(), &[])?;
+        if let Some(difference) = first_difference(&there, config) {
+            return Err(TrainError::Config(format!(
+                "the run to resume was begun with other settings: {difference}; resume it without settings, or begin \
+                 another with --out: {out:?}"
+            )));
+        }
+        return Ok(folder);
+    }
+    RunFolder::create(out, &text)
+}
+
+/// Everything that lives through a run.
+struct Run<'a> {
+    config: &'a PretrainConfig,
+    folder: RunFolder,
+    teacher: Box<dyn Teacher>,
+    model: Model,
+    optimizer: Optimizer,
+    objective: Box<dyn Objective>,
+    state: RunState,
+}
+
+impl Run<'_> {
+    fn load_checkpoint(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        let Some(checkpoint) = Checkpoint::newest(&self.folder.checkpoints())? else {
+            observer.message("no checkpoint yet: the run starts at its first step");
+            return Ok(());
+        };
+        self.model.load(&checkpoint.model)?;
+        self.optimizer.load_state(&checkpoint.optimizer, checkpoint.state.updates)?;
+        self.state = checkpoint.state;
+        observer.message(&format!("resumed after step {}", self.state.steps_done));
+        Ok(())
+    }
+
+    fn train(
+        &mut self,
+        loader: &Loader,
+        held_out: &ValidationSet,
+        observer: &mut dyn Observer,
+        stop: &AtomicBool,
+    ) -> Result<Summary> {
+        let first = self.state.steps_done;
+        let mut metrics = MetricsLog::open(&self.folder.metrics(), first)?;
+        let mut events = EventLog::create(self.folder.root(), first)?;
+        let mut last_validation = None;
+        if first == 0 {
+            let before = self.validate(held_out, observer, &mut events)?;
+            self.state.retrieval_before = Some(before);
+        }
+        observer.begin(first, self.config.steps);
+        let accumulate = u64::from(self.config.optimizer.accumulate);
+        let batches = (self.config.steps - first.min(self.config.steps)) * accumulate;
+        let mut stream = loader.stream(first * accumulate, batches, self.config.data.workers);
+        while self.state.steps_done < self.config.steps && !stop.load(Ordering::Relaxed) {
+            let line = self.step(&mut stream)?;
+            self.record(&line, &mut metrics, &mut events)?;
+            observer.step(&line);
+            let done = self.state.steps_done;
+            if done.is_multiple_of(self.config.validation.every) && done < self.config.steps {
+                last_validation = Some((done, self.validate(held_out, observer, &mut events)?));
+            }
+            if done.is_multiple_of(self.config.checkpoint.every) && done < self.config.steps {
+                self.save_checkpoint(observer)?;
+            }
+        }
+        drop(stream);
+        observer.end();
+        let interrupted = self.state.steps_done < self.config.steps;
+        if self.state.steps_done > first {
+            self.save_checkpoint(observer)?;
+        }
+        let after = match last_validation {
+            Some((at, retrieval)) if at == self.state.steps_done => retrieval,
+            _ => self.validate(held_out, observer, &mut events)?,
+        };
+        self.model.save_student(&self.folder.student(), self.config, self.teacher.spec())?;
+        let pictures = match interrupted {
+            true => Vec::new(),
+            false => pictures::draw(
+                &self.folder.pictures(),
+                &held_out.frames,
+                self.config.pictures.frames,
+                &self.model,
+            )?,
+        };
+        Ok(self.summary(after, interrupted, pictures))
+    }
+
+    /// One update of the parameters, from as many batches as are accumulated.
+    fn step(
+        &mut self,
+        stream: &mut dyn Iterator<Item = std::result::Result<Batch, DataError>>,
+    ) -> Result<StepMetrics> {
+        let step = self.state.steps_done;
+        let accumulate = self.config.optimizer.accumulate;
+        let mut line = StepMetrics { step, ..Default::default() };
+        let mut sum: Option<GradStore> = None;
+        for part in 0..accumulate {
+            let grads = self.gradients(stream, u64::from(part), &mut line)?;
+            match &mut sum {
+                Some(sum) => sum.extend(grads)?,
+                None => sum = Some(grads),
+            }
+        }
+        let Some(grads) = sum else { return Err(TrainError::Config("optimizer.accumulate is 0".into())) };
+        let share = 1.0 / f64::from(accumulate);
+        line.loss *= share;
+        line.batch_retrieval_at_1 *= share;
+        let clock = Instant::now();
+        line.gradient_norm = self.optimizer.gradient_norm(&grads)? * share;
+        if !line.gradient_norm.is_finite() {
+            let layer = self.optimizer.first_not_finite(&grads, |name| self.model.rank(name))?;
+            let layer = layer.unwrap_or_else(|| "the norm over all parameters".into());
+            return Err(TrainError::NotFinite { step, what: "gradient", layer });
+        }
+        let clip = self.config.optimizer.clip_norm;
+        let clipped = if clip > 0.0 && line.gradient_norm > clip { clip / line.gradient_norm } else { 1.0 };
+        line.lr = self.config.optimizer.lr * self.config.schedule.factor(step, self.config.steps);
+        self.optimizer.step(&grads, line.lr, share * clipped)?;
+        line.seconds.optimizer = clock.elapsed().as_secs_f64();
+        line.memory_mib = resident_mib();
+        self.state.steps_done += 1;
+        self.state.updates = self.optimizer.updates();
+        self.state.first_loss.get_or_insert(line.loss);
+        self.state.last_loss = Some(line.loss);
+        self.state.seconds += line.seconds.total();
+        self.state.skipped += line.skipped.len() as u64;
+        Ok(line)
+    }
+
+    /// The gradients of one batch; its figures are added to `line`.
+    fn gradients(
+        &self,
+        stream: &mut dyn Iterator<Item = std::result::Result<Batch, DataError>>,
+        part: u64,
+        line: &mut StepMetrics,
+    ) -> Result<GradStore> {
+        let mut watch = Stopwatch::start();
+        let seconds: &mut StageSeconds = &mut line.seconds;
+        let Some(batch) = stream.next() else { return Err(TrainError::DataEnded { step: line.step }) };
+        let batch = batch?;
+        let input = Input::new(&batch)?;
+        watch.lap(&mut seconds.wait);
+        let map = self.teacher.features(&input.images)?;
+        watch.lap(&mut seconds.teacher);
+        let voxels = self.model.voxel_embeddings(&input.voxels, true)?;
+        watch.lap(&mut seconds.student);
+        let pairs = self.draw_pairs(&batch.pairs, line.step, part);
+        let point = Model::at_points(&voxels, &input, &pairs)?;
+        let pixel = self.model.at_pixels(&map, &pairs)?;
+        let loss = self.objective.loss(&Embeddings { point, pixel })?;
+        let value = f64::from(loss.value.to_scalar::<f32>()?);
+        watch.lap(&mut seconds.objective);
+        if !value.is_finite() {
+            let layer = self.model.first_not_finite(&input, &map)?;
+            return Err(TrainError::NotFinite { step: line.step, what: "loss", layer });
+        }
+        let grads = loss.value.backward()?;
+        watch.lap(&mut seconds.backward);
+        line.loss += value;
+        line.batch_retrieval_at_1 += f64::from(loss.retrieval_at_1);
+        line.pairs += pairs.len();
+        line.points += batch.n_points;
+        line.voxels += batch.coords.len();
+        line.skipped.extend(batch.skipped);
+        Ok(grads)
+    }
+
+    /// Pairs of this step, drawn without replacement from all of the batch.
+    fn draw_pairs(&self, pairs: &[Pair], step: u64, part: u64) -> Vec<Pair> {
+        let mut rng = ChaCha8Rng::seed_from_u64(self.config.seed ^ PAIRS_SALT);
+        rng.set_stream(step * u64::from(self.config.optimizer.accumulate) + part);
+        let wanted = self.config.objective.pairs.min(pairs.len());
+        sample_without_replacement(pairs.len(), wanted, &mut rng)
+            .into_iter()
+            .map(|i| pairs[i as usize])
+            .collect()
+    }
+
+    fn validate(
+        &mut self,
+        held_out: &ValidationSet,
+        observer: &mut dyn Observer,
+        events: &mut EventLog,
+    ) -> Result<Retrieval> {
+        let clock = Instant::now();
+        let retrieval = held_out.evaluate(&self.model, self.objective.as_ref(), observer)?;
+        self.state.seconds += clock.elapsed().as_secs_f64();
+        let done = self.state.steps_done;
+        events.scalars(
+            done,
+            &[
+                ("validation/loss", retrieval.loss),
+                ("validation/retrieval_at_1", retrieval.at_1),
+                ("validation/retrieval_at_5", retrieval.at_5),
+            ],
+        )?;
+        observer.validated(done, &retrieval);
+        Ok(retrieval)
+    }
+
+    fn record(&self, line: &StepMetrics, metrics: &mut MetricsLog, events: &mut EventLog) -> Result<()> {
+        metrics.push(line)?;
+        events.scalars(
+            line.step,
+            &[
+                ("train/loss", line.loss),
+                ("train/batch_retrieval_at_1", line.batch_retrieval_at_1),
+                ("train/lr", line.lr),
+                ("train/gradient_norm", line.gradient_norm),
+                ("speed/seconds_a_step", line.seconds.total()),
+                ("speed/voxels", line.voxels as f64),
+            ],
+        )
+    }
+
+    fn save_checkpoint(&self, observer: &mut dyn Observer) -> Result<()> {
+        let checkpoint = Checkpoint {
+            model: self.model.tensors()?,
+            optimizer: self.optimizer.state()?,
+            state: self.state.clone(),
+        };
+        let place = checkpoint.save(&self.folder.checkpoints(), self.config.checkpoint.keep)?;
+        observer.checkpointed(&place);
+        Ok(())
+    }
+
+    fn summary(&self, after: Retrieval, interrupted: bool, pictures: Vec<PathBuf>) -> Summary {
+        let state = &self.state;
+        let before = state.retrieval_before.unwrap_or(after);
+        Summary {
+            run: self.folder.root().to_owned(),
+            steps: state.steps_done,
+            seconds: state.seconds,
+            loss: FirstLast {
+                first: state.first_loss.unwrap_or(after.loss),
+                last: state.last_loss.unwrap_or(after.loss),
+            },
+            retrieval_at_1: BeforeAfter { before: before.at_1, after: after.at_1 },
+            retrieval_at_5: BeforeAfter { before: before.at_5, after: after.at_5 },
+            candidates: after.candidates,
+            skipped: state.skipped,
+            interrupted,
+            pictures,
+        }
+    }
+}
+
+/// Adds up the time between calls.
+struct Stopwatch(Instant);
+
+impl Stopwatch {
+    fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    fn lap(&mut self, into: &mut f64) {
+        let now = Instant::now();
+        *into += (now - self.0).as_secs_f64();
+        self.0 = now;
+    }
+}

@@ -1,0 +1,83 @@
+//! What a run was made from: versions and fingerprints, so that it can be repeated and is not resumed on other data.
+
+use ppkt_data::Dataset;
+use ppkt_teacher::TeacherSpec;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Result, TrainError};
+use crate::run_folder::{RunFolder, read_json, write_json};
+
+/// Versions and fingerprints of a run, written as `run.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// Version of this program.
+    pub ppkt: String,
+    /// Operating system and processor family.
+    pub system: String,
+    /// Frames to train on: name, number and fingerprint.
+    pub training: DataFingerprint,
+    /// Held-out frames.
+    pub validation: DataFingerprint,
+    /// Name of the teacher.
+    pub teacher: String,
+    /// SHA-256 of its weights.
+    pub teacher_sha256: String,
+}
+
+/// A dataset as it was found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DataFingerprint {
+    /// Its name.
+    pub name: String,
+    /// Number of frames.
+    pub frames: usize,
+    /// Digest of its frames' names, options, calibration and file sizes.
+    pub fingerprint: String,
+}
+
+impl DataFingerprint {
+    fn of(dataset: &dyn Dataset) -> Result<Self> {
+        Ok(Self {
+            name: dataset.name().to_owned(),
+            frames: dataset.len(),
+            fingerprint: dataset.fingerprint()?,
+        })
+    }
+}
+
+impl Provenance {
+    /// Collects it.
+    pub fn of(training: &dyn Dataset, validation: &dyn Dataset, teacher: &TeacherSpec) -> Result<Self> {
+        Ok(Self {
+            ppkt: env!("CARGO_PKG_VERSION").to_owned(),
+            system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+            training: DataFingerprint::of(training)?,
+            validation: DataFingerprint::of(validation)?,
+            teacher: teacher.name.clone(),
+            teacher_sha256: teacher.fingerprint.clone(),
+        })
+    }
+
+    /// Writes it into a new run folder, or checks it against what is there.
+    ///
+    /// # Errors
+    /// If frames or weights are not those that the run began with: a resumed run would not be the same run.
+    pub fn keep(&self, folder: &RunFolder) -> Result<()> {
+        let path = folder.provenance();
+        if !path.exists() {
+            return write_json(&path, self);
+        }
+        let there: Self = read_json(&path)?;
+        let changed = [
+            ("the frames to train on", there.training.fingerprint != self.training.fingerprint),
+            ("the held-out frames", there.validation.fingerprint != self.validation.fingerprint),
+            ("the teacher's weights", there.teacher_sha256 != self.teacher_sha256),
+        ];
+        match changed.iter().find(|(_, changed)| *changed) {
+            Some((what, _)) => Err(TrainError::Config(format!(
+                "{what} are not those that this run began with; begin another run with --out, or put them back: {path:?}"
+            ))),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Recipes: configurations by name, and the way from a recipe and `--set` to a resolved configuration.
+
+use std::path::Path;
+
+use toml::{Table, Value};
+
+use crate::config::PretrainConfig;
+use crate::error::{Result, TrainError};
+
+/// Recipes inside the program: name, and the TOML that says it.
+const BUILTIN: [(&str, &str); 2] = [
+    ("ppkt-rgbd", include_str!("../recipes/ppkt-rgbd.toml")),
+    ("demo", include_str!("../recipes/demo.toml")),
+];
+
+/// Names of the recipes inside the program.
+pub fn recipe_names() -> impl Iterator<Item = &'static str> {
+    BUILTIN.iter().map(|(name, _)| *name)
+}
+
+/// The text of a recipe inside the program.
+pub fn recipe_text(name: &str) -> Option<&'static str> {
+    BUILTIN.iter().find(|(n, _)| *n == name).map(|(_, text)| *text)
+}
+
+/// Resolves a recipe (a name, or a TOML file such as a run's `config.toml`) with values set over it.
+///
+/// Each override is a dotted key and a TOML value (`optimizer.lr`, `0.1`); a value that is no TOML is taken as a
+/// string, so that `teacher.uri` needs no quotes. Keys are applied in order.
+///
+/// # Errors
+/// An unknown recipe, an unreadable file, an unknown key or a value of the wrong type: each names what is known.
+pub fn resolve(recipe: &str, overrides: &[(String, String)]) -> Result<PretrainConfig> {
+    let text = match recipe_text(recipe) {
+        Some(text) => text.to_owned(),
+        None => read(recipe)?,
+    };
+    let (mut table, mut config) = parse(&text).map_err(|e| {
+        TrainError::Config(format!("recipe {recipe:?} cannot be understood: {}", e.trim_end()))
+    })?;
+    for (key, value) in overrides {
+        let problem =
+            |e: String| TrainError::Config(format!("cannot set {key:?} to {value:?}: {}", e.trim_end()));
+        set(&mut table, key, value).map_err(problem)?;
+        // After each one, so that the message can say which it was.
+        config = table.clone().try_into().map_err(|e: toml::de::Error| problem(e.message().to_owned()))?;
+    }
+    Ok(config)
+}
+
+/// The text that repeats a configuration.
+pub fn to_toml(config: &PretrainConfig) -> Result<String> {
+    toml::to_string_pretty(config)
+        .map_err(|e| TrainError::Config(format!("the configuration cannot be written as TOML: {e}")))
+}
+
+/// The first key in which two configurations differ, with both values; `None` if they are equal.
+pub fn first_difference(a: &PretrainConfig, b: &PretrainConfig) -> Option<String> {
+    if a == b {
+        return None;
+    }
+    let (a, b) = (Table::try_from(a).ok()?, Table::try_from(b).ok()?);
+    difference(&Value::Table(a), &Value::Table(b), "")
+}
+
+fn difference(a: &Value, b: &Value, key: &str) -> Option<String> {
+    let (Value::Table(a), Value::Table(b)) = (a, b) else {
+        return (a != b).then(|| format!("{key} is {a} there and {b} here"));
+    };
+    let path = |k: &str| if key.is_empty() { k.to_owned() } else { format!("{key}.{k}") };
+    a.keys().chain(b.keys()).find_map(|k| match (a.get(k), b.get(k)) {
+        (Some(x), Some(y)) => difference(x, y, &path(k)),
+        (Some(x), None) => Some(format!("{} is {x} there and not set here", path(k))),
+        (None, _) => Some(format!("{} is not set there and is set here", path(k))),
+    })
+}
+
+fn read(recipe: &str) -> Result<String> {
+    let path = Path::new(recipe);
+    if !path.exists() {
+        let known: Vec<&str> = recipe_names().collect();
+        return Err(TrainError::Config(format!(
+            "no recipe {recipe:?}: inside the program are {}; or give the path of a TOML file",
+            known.join(" and ")
+        )));
+    }
+    std::fs::read_to_string(path).map_err(|e| TrainError::io("read the recipe", path, e))
+}
+
+fn parse(text: &str) -> std::result::Result<(Table, PretrainConfig), String> {
+    let config = toml::from_str(text).map_err(|e| e.to_string())?;
+    let table = toml::from_str(text).map_err(|e| e.to_string())?;
+    Ok((table, config))
+}
+
+fn set(table: &mut Table, key: &str, value: &str) -> std::result::Result<(), String> {
+    let (path, last) = match key.rsplit_once('.') {
+        Some((path, last)) => (path.split('.').collect(), last),
+        None => (Vec::new(), key),
+    };
+    let mut place = table;
+    for part in path {
+        let entry = place.entry(part).or_insert_with(|| Value::Table(Table::new()));
+        place = entry.as_table_mut().ok_or_else(|| format!("{part:?} is a value, not a section"))?;
+    }
+    let parsed = toml::from_str::<Table>(&format!("v = {value}")).ok().and_then(|mut t| t.remove("v"));
+    place.insert(last.to_owned(), parsed.unwrap_or_else(|| Value::String(value.to_owned())));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
+        list.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    }
+
+    #[test]
+    fn every_recipe_is_understood_and_repeats_itself() {
+        assert!(recipe_names().count() > 0);
+        for name in recipe_names() {
+            let config = resolve(name, &pairs(&[("data.train", "synthetic:rooms")])).unwrap();
+            config.check().unwrap();
+            let again: PretrainConfig = toml::from_str(&to_toml(&config).unwrap()).unwrap();
+            assert_eq!(again, config, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_papers_values_are_in_its_recipe() {
+        let c = resolve("ppkt-rgbd", &[]).unwrap();
+        assert_eq!((c.steps, c.batch.frames_per_batch, c.batch.voxel_size_m), (60_000, 24, 0.025));
+        assert_eq!((c.objective.dimensions, c.objective.temperature, c.objective.pairs), (128, 0.04, 4096));
+        assert_eq!((c.optimizer.lr, c.optimizer.weight_decay), (0.5, 1e-4));
+        assert!(!c.objective.symmetric);
+    }
+
+    #[test]
+    fn values_are_set_over_a_recipe() {
+        let set = [("optimizer.lr", "0.05"), ("steps", "7"), ("teacher.uri", "file:w.safetensors")];
+        let c = resolve("ppkt-rgbd", &pairs(&set)).unwrap();
+        assert_eq!((c.optimizer.lr, c.steps, c.teacher.uri.as_str()), (0.05, 7, "file:w.safetensors"));
+    }
+
+    #[test]
+    fn unknown_recipes_keys_and_types_are_named() {
+        let no_recipe = resolve("ppkt-rgb", &[]).unwrap_err().to_string();
+        assert!(no_recipe.contains("ppkt-rgbd"), "{no_recipe}");
+        let no_key = resolve("demo", &pairs(&[("optimizer.learning_rate", "1")])).unwrap_err().to_string();
+        assert!(no_key.contains("optimizer.learning_rate") && no_key.contains("`lr`"), "{no_key}");
+        let no_number = resolve("demo", &pairs(&[("steps", "many")])).unwrap_err();
+        assert!(no_number.is_config() && no_number.to_string().contains("steps"), "{no_number}");
+    }
+
+    #[test]
+    fn differences_are_named() {
+        let a = resolve("demo", &[]).unwrap();
+        let b = resolve("demo", &pairs(&[("optimizer.lr", "0.123")])).unwrap();
+        assert_eq!(first_difference(&a, &a), None);
+        assert!(first_difference(&a, &b).unwrap().starts_with("optimizer.lr"));
+    }
+}

@@ -1,0 +1,158 @@
+//! The command line, as it is typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Pretrain 3D networks from 2D ones, without labels.
+///
+/// A frozen 2D network looks at an image, a sparse-voxel 3D network at the points seen in it; pixel and point
+/// embeddings of the same surface are pulled together (PPKT, arXiv 2104.04687).
+#[derive(Debug, Parser)]
+#[command(name = "ppkt", version, arg_required_else_help = true, max_term_width = 100)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// Print the result as one JSON object, the last line of standard output.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Threads for all computation [default: one a core]. Results do not depend on it.
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+}
+
+impl Arguments {
+    pub(crate) fn threads(&self) -> Option<usize> {
+        self.threads.map(usize::from)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Watch a small 3D network learn from a 2D one, offline, in a few minutes.
+    ///
+    /// Renders furnished rooms, pretrains a small student from the teacher inside the program, prints loss and
+    /// retrieval before and after, and draws what both networks see.
+    Demo(Demo),
+    /// Pretrain a 3D network.
+    Pretrain(Pretrain),
+    /// Look at, check or make data.
+    #[command(subcommand)]
+    Data(Data),
+    /// Look at or fetch 2D networks.
+    #[command(subcommand)]
+    Teacher(Teacher),
+    /// Show what this program found: threads, instructions, caches, versions.
+    Doctor,
+    /// Print the completions of a shell.
+    ///
+    /// For example: ppkt completions bash > ~/.local/share/bash-completion/completions/ppkt
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Run folder [default: the first free of runs/demo, runs/demo-2, …].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Set a value of the recipe, such as steps=100.
+    #[arg(long, value_name = "KEY=VALUE", num_args = 1..)]
+    pub(crate) set: Vec<String>,
+}
+
+/// Pretrain a 3D network from a frozen 2D one.
+#[derive(Debug, Args)]
+#[command(after_long_help = PRETRAIN_EXAMPLES)]
+pub(crate) struct Pretrain {
+    /// Recipe: a name (ppkt-rgbd, demo) or a TOML file, such as the config.toml of a run.
+    #[arg(long, value_name = "NAME|FILE", required_unless_present = "resume")]
+    pub(crate) recipe: Option<String>,
+    /// Frames to train on: synthetic:rooms, nyuv2:DIR, sevenscenes:DIR, tum:DIR, sunrgbd:DIR, frames:DIR.
+    #[arg(long, value_name = "URI")]
+    pub(crate) data: Option<String>,
+    /// The frozen 2D network: hf:org/name[@revision], file:PATH, builtin:tiny.
+    #[arg(long, value_name = "URI")]
+    pub(crate) teacher: Option<String>,
+    /// Run folder: configuration, metrics, checkpoints, pictures, and the student.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// Continue the run of --out from its newest checkpoint; recipe and settings are its own.
+    #[arg(long)]
+    pub(crate) resume: bool,
+    /// Set a value of the recipe, such as optimizer.lr=0.1; may be repeated, or given several.
+    #[arg(long, value_name = "KEY=VALUE", num_args = 1..)]
+    pub(crate) set: Vec<String>,
+    /// Print the resolved recipe and stop.
+    #[arg(long)]
+    pub(crate) print_config: bool,
+}
+
+const PRETRAIN_EXAMPLES: &str = "\
+Examples:
+  A ResNet-50 from the Hub teaches a MinkUNet34C on your own frames, with the paper's settings:
+    ppkt pretrain --recipe ppkt-rgbd --data frames:my/frames --out runs/first
+
+  The same on a laptop, smaller and shorter:
+    ppkt pretrain --recipe ppkt-rgbd --data frames:my/frames --out runs/small \\
+      --set steps=2000 batch.frames_per_batch=2 batch.voxel_size_m=0.05 student.arch=MinkUNet14A
+
+  Go on after Ctrl-C, a crash or a power cut:
+    ppkt pretrain --out runs/small --resume
+
+  See every setting of a recipe:
+    ppkt pretrain --recipe ppkt-rgbd --data frames:my/frames --out x --print-config";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Data {
+    /// Show what a dataset holds: frames, sizes, classes, the first frame.
+    Inspect {
+        /// Data URI.
+        uri: String,
+    },
+    /// Check every frame, explain each fault, and draw depth edges over photos.
+    Verify {
+        /// Data URI.
+        uri: String,
+        /// Folder for pictures of depth edges over the photo: edges of things must lie on the edges of their depth.
+        #[arg(long, value_name = "DIR")]
+        pictures: Option<PathBuf>,
+        /// How many pictures.
+        #[arg(long, default_value_t = 4, value_name = "N")]
+        frames: usize,
+    },
+    /// Write rendered rooms as a frames: folder.
+    Synth {
+        /// Folder to write; must not exist.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// Which rooms, as a data URI.
+        #[arg(long, value_name = "URI", default_value = "synthetic:rooms?scenes=20")]
+        rooms: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Teacher {
+    /// Show family, sizes, stages and preprocessing, and draw the features of an image.
+    Inspect {
+        /// Teacher URI.
+        uri: String,
+        /// Where features are taken, such as layer3 [default: the last stage of the file].
+        #[arg(long, value_name = "STAGE")]
+        stage: Option<String>,
+        /// An image whose features are drawn.
+        #[arg(long, value_name = "FILE", requires = "picture")]
+        image: Option<PathBuf>,
+        /// Where the drawing is written (PNG).
+        #[arg(long, value_name = "FILE", requires = "image")]
+        picture: Option<PathBuf>,
+    },
+    /// Download a network from the Hub, checked, so that a machine can work offline.
+    Fetch {
+        /// Teacher URI, hf:org/name[@revision].
+        uri: String,
+    },
+}

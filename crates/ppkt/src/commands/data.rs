@@ -1,0 +1,171 @@
+//! `ppkt data`: look at, check and make data.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+use ppkt_data::{DataUri, Inspection, Report, Severity, Split};
+
+use crate::cli::Data;
+
+/// Runs one of the commands.
+pub(crate) fn run(command: &Data, json: bool) -> Result<()> {
+    match command {
+        Data::Inspect { uri } => {
+            let inspection = ppkt_data::inspect(&uri.parse()?)?;
+            if json {
+                println!("{}", serde_json::to_string(&inspection)?);
+            } else {
+                show_inspection(&inspection);
+            }
+            Ok(())
+        }
+        Data::Verify { uri, pictures, frames } => verify(&uri.parse()?, pictures.as_deref(), *frames, json),
+        Data::Synth { out, rooms } => synth(&rooms.parse()?, out, json),
+    }
+}
+
+fn show_inspection(i: &Inspection) {
+    println!("{} ({})", i.uri, i.title);
+    println!("frames       {} to train on, {} held out", i.train, i.validation);
+    match &i.classes {
+        Some(classes) => {
+            println!("classes      {}: {}", classes.names().len() - 1, classes.names()[1..].join(", "))
+        }
+        None => println!("classes      none"),
+    }
+    let extent = i.first.bounds_m.map(|[low, high]| high - low);
+    println!(
+        "first frame  {}: {} points in {:.2} × {:.2} × {:.2} m",
+        i.first.name, i.first.points, extent[0], extent[1], extent[2]
+    );
+    for view in &i.first.views {
+        let [fx, fy, cx, cy] = view.intrinsics;
+        println!("  view       {}×{} pixels, {}", view.size[0], view.size[1], view.lens);
+        println!("             fx {fx:.1}, fy {fy:.1}, cx {cx:.1}, cy {cy:.1} (first pixel's centre at 0.5)");
+        if let (Some(share), Some([near, far])) = (view.depth, view.depth_m) {
+            println!("             depth at {:.0} % of the pixels, {near:.2} to {far:.2} m", 100.0 * share);
+        }
+    }
+    println!("licence      {}", i.licence);
+    println!("fingerprint  {}", i.fingerprint);
+    for note in &i.notes {
+        println!("note         {note}");
+    }
+}
+
+fn verify(uri: &DataUri, pictures: Option<&Path>, frames: usize, json: bool) -> Result<()> {
+    let spinner = ProgressBar::new_spinner().with_message("checking every frame");
+    spinner.set_style(
+        ProgressStyle::with_template("{spinner} {msg} · {elapsed}")
+            .unwrap_or_else(|_| ProgressStyle::default_spinner()),
+    );
+    spinner.enable_steady_tick(Duration::from_millis(120));
+    let report = ppkt_data::verify(uri, None);
+    spinner.finish_and_clear();
+    let report = report?;
+    let drawn = match pictures {
+        Some(folder) => draw(uri, folder, frames)?,
+        None => 0,
+    };
+    if json {
+        println!("{}", serde_json::to_string(&report)?);
+    } else {
+        show_report(&report);
+        if let (Some(folder), true) = (pictures, drawn > 0) {
+            println!("\n{drawn} pictures in {}: the coloured lines are edges of depth;", folder.display());
+            println!("they must lie on the outlines of things in the photo");
+        }
+    }
+    match report.errors() {
+        0 => Ok(()),
+        1 => bail!("1 fault found in {uri}; it is listed above, with its remedy"),
+        n => bail!("{n} faults found in {uri}; they are listed above, with their remedies"),
+    }
+}
+
+/// Draws frames spread over the dataset; one that cannot be read is in the report already.
+fn draw(uri: &DataUri, folder: &Path, frames: usize) -> Result<usize> {
+    let Ok(dataset) = uri.open(Split::All) else { return Ok(0) };
+    fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {folder:?}"))?;
+    let wanted = frames.min(dataset.len());
+    let mut drawn = 0;
+    for i in 0..wanted {
+        let index = i * dataset.len() / wanted;
+        let Ok(scene) = dataset.sample(index) else { continue };
+        let Some(picture) = ppkt_data::draw_registration(&scene) else { continue };
+        let name: String = scene
+            .name
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' })
+            .collect();
+        let path = folder.join(format!("{name}.png"));
+        picture.save(&path).with_context(|| format!("cannot write the picture {path:?}"))?;
+        drawn += 1;
+    }
+    Ok(drawn)
+}
+
+fn show_report(r: &Report) {
+    println!("{} ({})", r.uri, r.title);
+    println!("frames        {} to train on, {} held out", r.train, r.validation);
+    println!("checked       {}, of which {} are good", r.checked, r.good);
+    if let Some([width, height]) = r.image_size {
+        println!("photos        {width}×{height} pixels");
+    }
+    if let Some(d) = &r.depth {
+        println!("depth         {:.2} to {:.2} m, median {:.2} m", d.near_m, d.far_m, d.median_m);
+        println!(
+            "              {:.0} % of the pixels measured, {:.0} % of these seen by the photo",
+            100.0 * d.valid,
+            100.0 * d.seen
+        );
+    }
+    if let Some(g) = &r.registration {
+        let [right, down] = g.best_shift_px;
+        println!(
+            "registration  edges of depth and colour agree best when shifted by ({right}, {down}) pixels, {:.2} times \
+             better than unshifted",
+            g.gain
+        );
+    }
+    if let Some(m) = r.neighbours_differ_m {
+        println!("poses         neighbouring frames differ by {:.1} mm in depth (median)", 1000.0 * m);
+    }
+    if let Some(classes) = &r.classes {
+        let shares: Vec<String> =
+            classes.iter().map(|c| format!("{} {:.1} %", c.name, 100.0 * c.share)).collect();
+        println!("classes       {}", shares.join(", "));
+    }
+    for note in &r.notes {
+        println!("note          {note}");
+    }
+    if r.faults.is_empty() {
+        println!("no fault found");
+    }
+    for fault in &r.faults {
+        let severity = if fault.severity == Severity::Error { "FAULT" } else { "warning" };
+        let frame = fault.frame.as_ref().map(|f| format!(" (frame {f})")).unwrap_or_default();
+        println!("{severity}: {}{frame}: {}", fault.kind, fault.message);
+    }
+}
+
+fn synth(rooms: &DataUri, out: &Path, json: bool) -> Result<()> {
+    let bar = ProgressBar::new(0);
+    let style = ProgressStyle::with_template("rendering {wide_bar} {pos}/{len} · {per_sec} · {eta} left");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let written = ppkt_data::write_frames(rooms, out, &mut |done, total| {
+        bar.set_length(total as u64);
+        bar.set_position(done as u64);
+    });
+    bar.finish_and_clear();
+    let frames = written?;
+    if json {
+        println!("{}", serde_json::json!({ "frames": frames, "folder": out }));
+    } else {
+        println!("{frames} frames in {}; use them as frames:{}", out.display(), out.display());
+    }
+    Ok(())
+}

@@ -1,0 +1,39 @@
+//! The commands: one file each.
+
+mod data;
+mod demo;
+mod doctor;
+mod pretrain;
+mod teacher;
+
+use anyhow::Result;
+use clap::CommandFactory;
+use ppkt_train::TrainError;
+
+use crate::cli::{Arguments, Command};
+
+/// Runs what was asked for.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let json = arguments.json;
+    match &arguments.command {
+        Command::Demo(demo) => demo::run(demo, json),
+        Command::Pretrain(pretrain) => pretrain::run(pretrain, json),
+        Command::Data(data) => data::run(data, json),
+        Command::Teacher(teacher) => teacher::run(teacher, json),
+        Command::Doctor => doctor::run(json),
+        Command::Completions { shell } => {
+            clap_complete::generate(*shell, &mut Arguments::command(), "ppkt", &mut std::io::stdout());
+            Ok(())
+        }
+    }
+}
+
+/// Whether an error is the fault of the command line or the configuration.
+pub(crate) fn is_config(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref::<TrainError>().is_some_and(TrainError::is_config)
+            || cause
+                .downcast_ref::<ppkt_data::DataError>()
+                .is_some_and(ppkt_data::DataError::is_configuration)
+    })
+}

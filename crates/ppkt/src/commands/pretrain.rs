@@ -1,0 +1,108 @@
+//! `ppkt pretrain`: from a recipe, frames and a teacher to a pretrained 3D network.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result};
+use ppkt_train::{PretrainConfig, RunFolder, Start, Summary, TrainError};
+
+use crate::bars::Bars;
+use crate::cli::Pretrain;
+
+/// Resolves the configuration and trains.
+pub(crate) fn run(arguments: &Pretrain, json: bool) -> Result<()> {
+    let config = resolve(arguments)?;
+    if arguments.print_config {
+        config.check()?;
+        print!("{}", ppkt_train::to_toml(&config)?);
+        return Ok(());
+    }
+    let start = if arguments.resume { Start::Resume } else { Start::Fresh };
+    train(&config, &arguments.out, start, json)
+}
+
+/// The recipe with the flags and settings over it; a resumed run without a recipe has its own.
+fn resolve(arguments: &Pretrain) -> Result<PretrainConfig> {
+    let flags = [("data.train", &arguments.data), ("teacher.uri", &arguments.teacher)];
+    let mut set: Vec<(String, String)> = flags
+        .into_iter()
+        .filter_map(|(key, value)| Some((key.to_owned(), toml::Value::String(value.clone()?).to_string())))
+        .collect();
+    set.extend(overrides(&arguments.set)?);
+    let recipe = match &arguments.recipe {
+        Some(recipe) => recipe.clone(),
+        None => {
+            let folder = RunFolder::open(&arguments.out).ok_or_else(|| {
+                TrainError::Config(format!("there is no run to resume: {:?}", arguments.out))
+            })?;
+            folder.config().to_string_lossy().into_owned()
+        }
+    };
+    Ok(ppkt_train::resolve(&recipe, &set)?)
+}
+
+/// `key=value` texts as pairs.
+pub(crate) fn overrides(set: &[String]) -> Result<Vec<(String, String)>, TrainError> {
+    set.iter()
+        .map(|text| {
+            let (key, value) = text.split_once('=').ok_or_else(|| {
+                TrainError::Config(format!(
+                    "--set {text:?} has no '=': write KEY=VALUE, such as optimizer.lr=0.1"
+                ))
+            })?;
+            Ok((key.trim().to_owned(), value.trim().to_owned()))
+        })
+        .collect()
+}
+
+/// Trains with progress on standard error and the result on standard output.
+pub(crate) fn train(config: &PretrainConfig, out: &Path, start: Start, json: bool) -> Result<()> {
+    let stop = stop_on_ctrl_c()?;
+    let summary = ppkt_train::pretrain(config, out, start, &mut Bars::new(), &stop)?;
+    if json {
+        println!("{}", serde_json::to_string(&summary)?);
+    } else {
+        show(&summary);
+    }
+    Ok(())
+}
+
+/// A flag that the first Ctrl-C sets; the second ends the program at once.
+fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = stop.clone();
+    ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("\nstopping after this step, with a checkpoint; press Ctrl-C again to stop at once");
+    })
+    .context("cannot listen for Ctrl-C")?;
+    Ok(stop)
+}
+
+fn show(summary: &Summary) {
+    let percent = |share: f64| format!("{:5.1} %", 100.0 * share);
+    let (at_1, at_5) = (summary.retrieval_at_1, summary.retrieval_at_5);
+    println!("\n{} steps in {:.0} s", summary.steps, summary.seconds);
+    println!("                          before       after");
+    println!("loss of the batch     {:>10.3}  {:>10.3}", summary.loss.first, summary.loss.last);
+    println!("held-out retrieval@1  {:>10}  {:>10}", percent(at_1.before), percent(at_1.after));
+    println!("held-out retrieval@5  {:>10}  {:>10}", percent(at_5.before), percent(at_5.after));
+    println!(
+        "(how often a point finds its own pixel among {}; chance {:.1} %)",
+        summary.candidates,
+        100.0 / summary.candidates as f64
+    );
+    if summary.skipped > 0 {
+        println!("{} damaged frames were left out; metrics.jsonl names them", summary.skipped);
+    }
+    println!("\nrun folder  {}", summary.run.display());
+    if let Some(overview) = summary.pictures.last() {
+        println!("pictures    {}", overview.display());
+    }
+    if summary.interrupted {
+        println!("\nstopped early; go on with: ppkt pretrain --out {} --resume", summary.run.display());
+    }
+}

@@ -1,0 +1,112 @@
+//! `ppkt teacher`: look at 2D networks, and fetch them for offline machines.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use indicatif::{ProgressBar, ProgressStyle};
+use ppkt_teacher::{HubName, Inspection, TeacherOptions, TeacherUri};
+use ppkt_train::TrainError;
+
+use crate::cli::Teacher;
+
+/// Runs one of the commands.
+pub(crate) fn run(command: &Teacher, json: bool) -> Result<()> {
+    match command {
+        Teacher::Inspect { uri, stage, image, picture } => {
+            let uri = parse(uri)?;
+            let stage = stage.as_deref().map(str::parse).transpose().map_err(TrainError::Config)?;
+            let options = TeacherOptions { stage, ..Default::default() };
+            prefetch(&uri)?;
+            let inspection = ppkt_teacher::inspect(&uri, &options)?;
+            if let (Some(image), Some(picture)) = (image, picture) {
+                draw(&uri, &options, image, picture)?;
+            }
+            if json {
+                println!("{}", serde_json::to_string(&inspection)?);
+            } else {
+                show(&inspection);
+            }
+            Ok(())
+        }
+        Teacher::Fetch { uri } => {
+            let uri = parse(uri)?;
+            let TeacherUri::Hub(name) = &uri else {
+                let problem =
+                    format!("{uri} is not on the Hub and needs no fetching: name one as hf:org/name");
+                return Err(TrainError::Config(problem).into());
+            };
+            let files = fetch(name)?;
+            if json {
+                let weights: Vec<String> = files.weights.iter().map(|p| p.display().to_string()).collect();
+                println!("{}", serde_json::json!({ "weights": weights, "commit": files.commit }));
+            } else {
+                for file in &files.weights {
+                    println!("{}", file.display());
+                }
+                println!("at commit {}; works offline now, with --teacher {uri}", files.commit);
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Reads a teacher URI; a wrong one is a fault of the command line.
+fn parse(text: &str) -> Result<TeacherUri> {
+    Ok(text.parse::<TeacherUri>().map_err(TrainError::from)?)
+}
+
+/// Downloads a network of the Hub with a progress bar, so that opening it later finds it in the cache.
+pub(crate) fn prefetch(uri: &TeacherUri) -> Result<()> {
+    if let TeacherUri::Hub(name) = uri {
+        fetch(name)?;
+    }
+    Ok(())
+}
+
+fn fetch(name: &HubName) -> Result<ppkt_teacher::HubFiles> {
+    let bar = ProgressBar::new(0);
+    let style = ProgressStyle::with_template(
+        "{msg:24} {wide_bar} {bytes}/{total_bytes} · {bytes_per_sec} · {eta} left",
+    );
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let files = ppkt_teacher::fetch(name, &mut |progress| {
+        bar.set_message(progress.file.to_owned());
+        bar.set_length(progress.total);
+        bar.set_position(progress.done);
+    });
+    bar.finish_and_clear();
+    files.with_context(|| format!("cannot fetch hf:{name}"))
+}
+
+fn draw(uri: &TeacherUri, options: &TeacherOptions, image: &Path, picture: &Path) -> Result<()> {
+    let photo = image::open(image).with_context(|| format!("cannot read the image {image:?}"))?.to_rgb8();
+    let teacher = ppkt_teacher::open(uri, options)?;
+    let drawing = ppkt_train::draw_features(teacher.as_ref(), &photo)?;
+    drawing.save(picture).with_context(|| format!("cannot write the picture {picture:?}"))?;
+    Ok(())
+}
+
+fn show(inspection: &Inspection) {
+    let spec = &inspection.spec;
+    println!("{}", spec.name);
+    println!("architecture   {} ({} names)", inspection.architecture, inspection.naming);
+    println!("tensors        {} with {} numbers", inspection.n_tensors, inspection.n_parameters);
+    println!("features       {} channels, one cell for {1}×{1} pixels", spec.channels, spec.stride);
+    println!("stages");
+    for stage in &inspection.stages {
+        let blocks = if stage.blocks == 1 { "block" } else { "blocks" };
+        println!(
+            "  {:10} {:5} channels, stride {:2}, {} {blocks}",
+            stage.stage, stage.channels, stage.stride, stage.blocks
+        );
+    }
+    let p = &inspection.preprocessing;
+    println!("normalised by  mean {:?}, std {:?} (from {})", p.mean, p.std, p.from);
+    println!("sha256         {}", spec.fingerprint);
+    if !inspection.unmatched.is_empty() {
+        println!("not used       {}", inspection.unmatched.join(", "));
+    }
+    for note in &inspection.notes {
+        println!("note           {note}");
+    }
+}
