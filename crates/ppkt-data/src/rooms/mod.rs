@@ -26,6 +26,8 @@ mod pose;
 mod render;
 mod sensor;
 mod solid;
+#[cfg(test)]
+mod tests;
 mod vec3;
 
 pub use class::ROOM_CLASSES;

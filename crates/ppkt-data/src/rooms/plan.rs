@@ -177,6 +177,38 @@ mod tests {
     }
 
     #[test]
+    fn rectangles_that_share_a_point_overlap() {
+        use super::super::dice::{hash, unit_of};
+        let r = |k: u32| unit_of(hash(k)) * 2.0 - 1.0;
+        let mut n_apart = 0;
+        for k in 0..400_u32 {
+            let some = |at: u32| Footprint {
+                centre: [r(at), r(at + 1)],
+                half: [0.1 + 0.4 * r(at + 2).abs(), 0.1 + 0.4 * r(at + 3).abs()],
+                yaw: 3.0 * r(at + 4),
+            };
+            let (a, b) = (some(k * 16), some(k * 16 + 8));
+            let holds = |f: &Footprint, p: [f32; 2]| {
+                let d = [p[0] - f.centre[0], p[1] - f.centre[1]];
+                f.axes().iter().zip(f.half).all(|(axis, half)| (d[0] * axis[0] + d[1] * axis[1]).abs() < half)
+            };
+            let side = -16..=16;
+            let shared = side.clone().any(|i| {
+                side.clone().any(|j| {
+                    let [x, y] = a.axes();
+                    let (u, v) = (a.half[0] * i as f32 / 16.1, a.half[1] * j as f32 / 16.1);
+                    let p = [a.centre[0] + u * x[0] + v * y[0], a.centre[1] + u * x[1] + v * y[1]];
+                    holds(&b, p)
+                })
+            });
+            assert!(!shared || a.overlaps(&b), "{a:?} {b:?}");
+            assert_eq!(a.overlaps(&b), b.overlaps(&a));
+            n_apart += usize::from(!a.overlaps(&b));
+        }
+        assert!((50..350).contains(&n_apart), "{n_apart} of 400 are apart");
+    }
+
+    #[test]
     fn places_at_walls_agree_with_the_turn_of_the_piece() {
         let plan = Plan::new(v3(4.0, 6.0, 2.5));
         for wall in 0..4 {
