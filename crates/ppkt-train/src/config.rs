@@ -164,7 +164,7 @@ impl PretrainConfig {
             .own_problem()
             .or_else(|| self.objective.problem())
             .or_else(|| self.optimizer.problem())
-            .or_else(|| self.schedule.problem(self.steps));
+            .or_else(|| self.schedule.problem());
         match problem {
             Some(problem) => Err(TrainError::Config(problem)),
             None => Ok(self.batch.check()?),

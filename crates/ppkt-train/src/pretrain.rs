@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use candle_core::backprop::GradStore;
 use ppkt_data::{Batch, DataError, Loader, Pair};
-use ppkt_objective::{Embeddings, Objective, sample_without_replacement};
-use ppkt_teacher::Teacher;
+use ppkt_objective::{Embeddings, Objective, ObjectiveError, sample_without_replacement};
+use ppkt_teacher::{FeatureMap, Teacher};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use serde::{Deserialize, Serialize};
@@ -284,12 +284,15 @@ impl Run<'_> {
         let pairs = self.draw_pairs(&batch.pairs, line.step, part);
         let point = Model::at_points(&voxels, &input, &pairs)?;
         let pixel = self.model.at_pixels(&map, &pairs)?;
-        let loss = self.objective.loss(&Embeddings { point, pixel })?;
+        let loss = match self.objective.loss(&Embeddings { point, pixel }) {
+            Ok(loss) => loss,
+            Err(ObjectiveError::NotFinite { .. }) => return Err(self.not_finite(line.step, &input, &map)),
+            Err(e) => return Err(e.into()),
+        };
         let value = f64::from(loss.value.to_scalar::<f32>()?);
         watch.lap(&mut seconds.objective);
         if !value.is_finite() {
-            let layer = self.model.first_not_finite(&input, &map)?;
-            return Err(TrainError::NotFinite { step: line.step, what: "loss", layer });
+            return Err(self.not_finite(line.step, &input, &map));
         }
         let grads = loss.value.backward()?;
         watch.lap(&mut seconds.backward);
@@ -300,6 +303,14 @@ impl Run<'_> {
         line.voxels += batch.coords.len();
         line.skipped.extend(batch.skipped);
         Ok(grads)
+    }
+
+    /// Says where in the forward pass values stopped being finite.
+    fn not_finite(&self, step: u64, input: &Input, map: &FeatureMap) -> TrainError {
+        match self.model.first_not_finite(input, map) {
+            Ok(layer) => TrainError::NotFinite { step, what: "loss", layer },
+            Err(e) => e,
+        }
     }
 
     /// Pairs of this step, drawn without replacement from all of the batch.

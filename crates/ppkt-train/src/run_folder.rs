@@ -33,7 +33,8 @@ impl RunFolder {
     /// If the folder exists and is not empty (a run is never overwritten), or cannot be written.
     pub fn create(root: &Path, config: &str) -> Result<Self> {
         let occupied = match fs::read_dir(root) {
-            Ok(mut entries) => entries.next().is_some(),
+            // A run that was killed before its first file was in place leaves only the beginning of that file.
+            Ok(entries) => entries.flatten().any(|e| e.file_name() != "config.partial"),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => false,
             Err(e) => return Err(TrainError::io("read the run folder", root, e)),
         };
@@ -43,8 +44,7 @@ impl RunFolder {
             )));
         }
         let folder = Self { root: root.to_owned() };
-        fs::create_dir_all(folder.checkpoints())
-            .map_err(|e| TrainError::io("make the run folder", root, e))?;
+        fs::create_dir_all(root).map_err(|e| TrainError::io("make the run folder", root, e))?;
         write_atomically(&folder.config(), |f| f.write_all(config.as_bytes()))?;
         Ok(folder)
     }
@@ -198,6 +198,15 @@ mod tests {
         let error = RunFolder::create(&root, "seed = 2\n").unwrap_err();
         assert!(error.is_config() && error.to_string().contains("--resume"));
         assert_eq!(fs::read_to_string(root.join("config.toml")).unwrap(), "seed = 1\n");
+    }
+
+    #[test]
+    fn a_run_that_was_killed_before_its_first_file_can_begin_again() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("config.partial"), "see").unwrap();
+        assert!(RunFolder::open(dir.path()).is_none());
+        RunFolder::create(dir.path(), "seed = 1\n").unwrap();
+        assert!(RunFolder::open(dir.path()).is_some());
     }
 
     #[test]

@@ -27,8 +27,8 @@ pub enum Decay {
 pub struct ScheduleConfig {
     /// Form of the decay: constant, cosine, polynomial, one-cycle, step, exponential.
     pub decay: Decay,
-    /// Steps in which the rate rises linearly from near zero to the peak.
-    pub warmup_steps: u64,
+    /// Share of the run in which the rate rises linearly from near zero to the peak, from 0 to below 1.
+    pub warmup_share: f64,
     /// Factor at the last step, for cosine and one-cycle.
     pub final_factor: f64,
     /// Exponent of the polynomial.
@@ -49,7 +49,7 @@ impl Default for ScheduleConfig {
     fn default() -> Self {
         Self {
             decay: Decay::Cosine,
-            warmup_steps: 0,
+            warmup_share: 0.0,
             final_factor: 0.0,
             power: 0.9,
             gamma: 0.99,
@@ -63,11 +63,11 @@ impl Default for ScheduleConfig {
 
 impl ScheduleConfig {
     /// Explains what is wrong with these values, if anything.
-    pub fn problem(&self, steps: u64) -> Option<String> {
-        if self.warmup_steps >= steps && self.warmup_steps > 0 {
+    pub fn problem(&self) -> Option<String> {
+        if !(0.0..1.0).contains(&self.warmup_share) {
             return Some(format!(
-                "schedule.warmup_steps is {}, not less than the {steps} steps of the run",
-                self.warmup_steps
+                "schedule.warmup_share is {}; it must lie from 0 to below 1",
+                self.warmup_share
             ));
         }
         if self.period == 0 {
@@ -88,11 +88,12 @@ impl ScheduleConfig {
 
     /// Factor on the peak learning rate at `step` (from 0) of a run of `steps`.
     pub fn factor(&self, step: u64, steps: u64) -> f64 {
-        if step < self.warmup_steps {
-            return (step + 1) as f64 / (self.warmup_steps + 1) as f64;
+        let warmup = (self.warmup_share * steps as f64).round() as u64;
+        if step < warmup {
+            return (step + 1) as f64 / (warmup + 1) as f64;
         }
-        let done = (step - self.warmup_steps) as f64;
-        let t = (done / (steps.saturating_sub(self.warmup_steps)).max(1) as f64).min(1.0);
+        let done = (step - warmup) as f64;
+        let t = (done / (steps.saturating_sub(warmup)).max(1) as f64).min(1.0);
         match self.decay {
             Decay::Constant => 1.0,
             Decay::Cosine => half_cosine(1.0, self.final_factor, t),
@@ -124,7 +125,7 @@ mod tests {
 
     #[test]
     fn warm_up_rises_to_the_peak() {
-        let s = ScheduleConfig { warmup_steps: 4, ..schedule(Decay::Constant) };
+        let s = ScheduleConfig { warmup_share: 0.4, ..schedule(Decay::Constant) };
         let factors: Vec<f64> = (0..6).map(|i| s.factor(i, 10)).collect();
         for (got, want) in factors.iter().zip([0.2, 0.4, 0.6, 0.8, 1.0, 1.0]) {
             assert!((got - want).abs() < 1e-12, "{factors:?}");
@@ -165,8 +166,8 @@ mod tests {
 
     #[test]
     fn wrong_values_are_explained() {
-        assert!(ScheduleConfig { warmup_steps: 10, ..Default::default() }.problem(10).is_some());
-        assert!(ScheduleConfig { period: 0, ..Default::default() }.problem(10).is_some());
-        assert!(ScheduleConfig::default().problem(10).is_none());
+        assert!(ScheduleConfig { warmup_share: 1.0, ..Default::default() }.problem().is_some());
+        assert!(ScheduleConfig { period: 0, ..Default::default() }.problem().is_some());
+        assert!(ScheduleConfig::default().problem().is_none());
     }
 }

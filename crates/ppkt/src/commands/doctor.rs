@@ -29,7 +29,11 @@ pub(crate) fn run(json: bool) -> Result<()> {
     println!("ppkt {} on {}", findings.version, findings.system);
     println!("devices              {}", findings.devices.join(", "));
     println!("threads              {} of {} cores (--threads N)", findings.threads, findings.cores);
-    println!("vector instructions  {}", findings.vector_instructions.join(", "));
+    println!(
+        "vector instructions  {}; the sparse kernels use {}",
+        findings.vector_instructions.join(", "),
+        findings.kernels
+    );
     if let Some(memory) = findings.memory_mib {
         println!("memory               {memory} MiB");
     }

@@ -1,14 +1,12 @@
 //! Runs that are stopped, resumed, and repeated give the same numbers.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 use std::thread::sleep;
 use std::time::Duration;
 
-use common::{assert_done, finish, losses, ppkt, small_run};
+use crate::common::{assert_done, finish, losses, ppkt, small_run};
 
 fn uninterrupted(out: &Path) {
     assert_done(&finish(ppkt().args(small_run(out))));
@@ -120,9 +118,9 @@ fn a_run_is_not_resumed_with_other_settings() {
     let run = dir.path().join("run");
     uninterrupted(&run);
     let output = finish(ppkt().args(small_run(&run)).args(["optimizer.lr=0.9", "--resume"]));
-    common::assert_fails(&output, 2, &["optimizer.lr", "0.9"]);
+    crate::common::assert_fails(&output, 2, &["optimizer.lr", "0.9"]);
     let output = finish(ppkt().args(small_run(&run)));
-    common::assert_fails(&output, 2, &["not empty", "--resume"]);
+    crate::common::assert_fails(&output, 2, &["not empty", "--resume"]);
 }
 
 #[cfg(unix)]
@@ -142,7 +140,7 @@ fn a_full_disk_leaves_earlier_checkpoints_intact() {
             std::process::Command::new("sh").args(["-c", &script]).arg(env!("CARGO_BIN_EXE_ppkt")).arg(&run),
         )
     };
-    common::assert_fails(&resume("64"), 1, &["checkpoint", "free space", "--resume", "000010"]);
+    crate::common::assert_fails(&resume("64"), 1, &["checkpoint", "free space", "--resume", "000010"]);
     let left: Vec<_> =
         fs::read_dir(run.join("checkpoints")).unwrap().flatten().map(|e| e.file_name()).collect();
     assert_eq!(left, ["000008"]);
@@ -162,7 +160,7 @@ fn a_damaged_checkpoint_is_named_and_the_one_before_can_be_used() {
     bytes[middle] ^= 0x10;
     fs::write(newest.join("model.safetensors"), bytes).unwrap();
     let resume = || finish(ppkt().args(["pretrain", "--resume", "--out"]).arg(&run));
-    common::assert_fails(&resume(), 1, &["checksum", "the one before", "model.safetensors"]);
+    crate::common::assert_fails(&resume(), 1, &["checksum", "the one before", "model.safetensors"]);
     fs::remove_dir_all(newest).unwrap();
     assert_done(&resume());
     assert_eq!(losses(&run), whole);

@@ -4,14 +4,14 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 /// The program, quiet and off the network.
-pub fn ppkt() -> Command {
+pub(crate) fn ppkt() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ppkt"));
     command.env("HF_HUB_OFFLINE", "1");
     command
 }
 
 /// Arguments of a pretraining that takes a second or two: rendered rooms, a small student, twelve steps.
-pub fn small_run(out: &Path) -> Vec<String> {
+pub(crate) fn small_run(out: &Path) -> Vec<String> {
     let set = [
         "data.train=synthetic:rooms?scenes=12&width=64&height=48",
         "data.workers=1",
@@ -35,20 +35,20 @@ pub fn small_run(out: &Path) -> Vec<String> {
 }
 
 /// Runs to the end and gives what was printed.
-pub fn finish(command: &mut Command) -> Output {
+pub(crate) fn finish(command: &mut Command) -> Output {
     command.output().expect("the program starts")
 }
 
 /// Asserts success, showing standard error otherwise.
 #[track_caller]
-pub fn assert_done(output: &Output) {
+pub(crate) fn assert_done(output: &Output) {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "exit {:?}: {stderr}", output.status.code());
 }
 
 /// Asserts that the program failed with `code` and one error that holds each of `words`, and did not panic.
 #[track_caller]
-pub fn assert_fails(output: &Output, code: i32, words: &[&str]) {
+pub(crate) fn assert_fails(output: &Output, code: i32, words: &[&str]) {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{stderr}");
     assert_eq!(stderr.matches("error:").count(), 1, "{stderr}");
@@ -59,7 +59,7 @@ pub fn assert_fails(output: &Output, code: i32, words: &[&str]) {
 }
 
 /// The losses of a run as they are written, by step.
-pub fn losses(run: &Path) -> Vec<(u64, f64)> {
+pub(crate) fn losses(run: &Path) -> Vec<(u64, f64)> {
     let text = std::fs::read_to_string(run.join("metrics.jsonl")).expect("metrics are there");
     text.lines()
         .map(|line| {
