@@ -495,4 +495,35 @@ mod tests {
         let pattern = Pattern::new("f-*.png").unwrap();
         assert_eq!(pattern.path(Path::new("r"), "7"), Path::new("r/f-7.png"));
     }
+
+    #[test]
+    fn what_the_documents_show_is_right() {
+        let template = include_str!("../../../../datasets/frames/frames.toml");
+        let guide = include_str!("../../../../docs/frames.md");
+        let blocks: Vec<&str> =
+            guide.split("```toml").skip(1).filter_map(|b| b.split("```").next()).collect();
+        assert_eq!(blocks.len(), 3);
+        // The lines that a template offers as comments are right, too.
+        let spelt_out: String = template
+            .lines()
+            .map(|l| l.strip_prefix("# ").filter(|l| is_toml(l)).unwrap_or(l))
+            .map(|l| format!("{l}\n"))
+            .collect();
+        let one_by_one = [
+            blocks[0].replace("files", "# files"),
+            blocks[2].replace("labels", "# labels").replace("pose", "# pose"),
+        ]
+        .concat();
+        for text in [template, &spelt_out, blocks[0], blocks[1], &one_by_one] {
+            let toml: FramesToml = parse(text, Path::new("shown")).unwrap_or_else(|e| panic!("{e}\n{text}"));
+            toml.depth.entry().encoding().unwrap();
+            toml.colour.camera.model().unwrap();
+        }
+        let spelt_out: FramesToml = parse(&spelt_out, Path::new("shown")).unwrap();
+        assert!(spelt_out.depth.camera.is_some() && spelt_out.pose.is_some() && spelt_out.labels.is_some());
+    }
+
+    fn is_toml(line: &str) -> bool {
+        line.starts_with('[') || line.contains(" = ")
+    }
 }

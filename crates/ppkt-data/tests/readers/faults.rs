@@ -155,6 +155,7 @@ fn poses_that_are_not_there() {
 #[test]
 fn poses_that_are_none() {
     for layout in ["sevenscenes", "sunrgbd", "frames"] {
+        let fixture = Fixture::new(layout);
         for (matrix, part) in [
             ("nan nan nan nan nan nan nan nan nan nan nan nan", "finite"),
             ("1 0 0 0 0 1 0 -inf 0 0 1 0", "finite"),
@@ -165,7 +166,6 @@ fn poses_that_are_none() {
             ("tracking lost", "no number"),
             ("", "0 numbers"),
         ] {
-            let fixture = Fixture::new(layout);
             fs::write(fixture.pose(2).unwrap(), matrix).unwrap();
             let error = one_bad_frame(&fixture, 2, "bad pose");
             assert!(error.to_string().contains(part), "{layout} {matrix:?}: {error}");
@@ -212,6 +212,7 @@ fn lists_that_are_broken() {
     fs::remove_file(fixture.file("test.txt")).unwrap();
     let error = fixture.uri().open(Split::Train).err().unwrap().to_string();
     assert!(error.contains("test.txt is missing"), "{error}");
+    let tum = Fixture::new("tum");
     for (file, text) in [
         ("rgb.txt", "100.0\n"),
         ("rgb.txt", "yesterday rgb/0.png\n"),
@@ -220,15 +221,15 @@ fn lists_that_are_broken() {
         ("groundtruth.txt", "100 0 0 0 0 0 x 1\n"),
         ("groundtruth.txt", "# only a header\n"),
     ] {
-        let fixture = Fixture::new("tum");
-        fixture.write(file, text);
-        let error = fixture.uri().open(Split::All).err().unwrap();
+        let before = fs::read(tum.file(file)).unwrap();
+        tum.write(file, text);
+        let error = tum.uri().open(Split::All).err().unwrap();
         assert!(matches!(error, DataError::Text { .. }), "{file} {text:?}: {error}");
-        assert_eq!(report(&fixture).faults[0].kind, "damaged text");
+        assert_eq!(report(&tum).faults[0].kind, "damaged text");
+        fs::write(tum.file(file), before).unwrap();
     }
-    let fixture = Fixture::new("tum");
-    fs::write(fixture.file("rgb.txt"), [0xFF, 0xFE, 0x00]).unwrap();
-    assert!(fixture.uri().open(Split::All).err().unwrap().to_string().contains("UTF-8"));
+    fs::write(tum.file("rgb.txt"), [0xFF, 0xFE, 0x00]).unwrap();
+    assert!(tum.uri().open(Split::All).err().unwrap().to_string().contains("UTF-8"));
 }
 
 #[test]
