@@ -1,0 +1,45 @@
+//! Networks of random weights against timm and transformers: kinds of blocks, dilation, strides, every naming, other
+//! grids of positions. The folder `goldens` holds the files, what made them, and its versions.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::Path;
+
+use ppkt_teacher::{Images, TeacherOptions, TeacherUri, inspect, open};
+use ppkt_testkit::{Vectors, assert_close};
+
+/// f32 against f64.
+const TOLERANCE: f64 = 1e-5;
+
+#[test]
+fn features_are_those_of_timm_and_transformers() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens");
+    let mut cases = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let case = entry.unwrap().path();
+        if !case.join("expected.safetensors").exists() {
+            continue;
+        }
+        let what = case.file_name().unwrap().to_string_lossy().into_owned();
+        let options: TeacherOptions =
+            serde_json::from_slice(&std::fs::read(case.join("options.json")).unwrap()).unwrap();
+        let uri = TeacherUri::File(case.join("model.safetensors"));
+        let teacher = open(&uri, &options).unwrap_or_else(|e| panic!("{what}: {e}"));
+
+        let expected = Vectors::load(&case.join("expected.safetensors"));
+        let shape = expected.shape("image");
+        let rgb = expected.f64s("image").into_iter().map(|v| v as u8).collect();
+        let map = teacher.features(&Images::new(1, shape[1], shape[2], rgb).unwrap()).unwrap();
+        assert_eq!(map.tokens.dims(), expected.shape("features"), "{what}");
+        let got: Vec<f32> = map.tokens.flatten_all().unwrap().to_vec1().unwrap();
+        assert_close(&what, &got, &expected.f64s("features"), TOLERANCE);
+
+        // Parts that make no features.
+        let unmatched = inspect(&uri, &options).unwrap().unmatched;
+        assert!(
+            unmatched.iter().all(|n| n.contains("pooler") || n.contains("mask_token")),
+            "{what}: {unmatched:?}"
+        );
+        cases += 1;
+    }
+    assert_eq!(cases, 8, "a case is lost");
+}
