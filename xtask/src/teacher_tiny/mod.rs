@@ -9,13 +9,14 @@ mod pictures;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use candle_core::{D, DType, Device, Tensor};
 use candle_nn::{AdamW, Optimizer, ParamsAdamW};
 use ppkt_data::{ROOM_CLASSES, Split};
+use ppkt_teacher::{Images, ResNet, Teacher, TeacherOptions};
 
 use asset::Facts;
 use data::{Frames, LABEL_STRIDE};
@@ -76,7 +77,19 @@ impl TeacherTiny {
         if let Some(path) = &self.picture {
             pictures::write(path, &net, &held_out, 8)?;
         }
-        self.write(&exported, measured, frames.len(), held_out.len(), start.elapsed().as_secs_f64() / 60.0)
+        let path = self.write(
+            &exported,
+            measured,
+            frames.len(),
+            held_out.len(),
+            start.elapsed().as_secs_f64() / 60.0,
+        )?;
+        let apart = apart_from_teacher(&path, &net, &held_out, 4)?;
+        ensure!(
+            apart < TOLERANCE,
+            "the teacher that is read from {path:?} gives other features: {apart} relative"
+        );
+        Ok(())
     }
 
     fn train(&self, net: &Net, frames: &Frames, start: &Instant) -> Result<()> {
@@ -117,7 +130,7 @@ impl TeacherTiny {
         n_frames: usize,
         n_held_out: usize,
         minutes: f64,
-    ) -> Result<()> {
+    ) -> Result<PathBuf> {
         std::fs::create_dir_all(&self.out).with_context(|| format!("cannot make {:?}", self.out))?;
         let path = self.out.join("tiny.safetensors");
         let metadata = [
@@ -158,7 +171,7 @@ impl TeacherTiny {
         let readme = self.out.join("README.md");
         std::fs::write(&readme, asset::readme(&facts)).with_context(|| format!("cannot write {readme:?}"))?;
         eprintln!("{} bytes, {:.1} minutes: {path:?}", facts.bytes, minutes);
-        Ok(())
+        Ok(path)
     }
 }
 
@@ -190,6 +203,26 @@ fn cross_entropy(scores: &Tensor, labels: &Tensor, weights: &Tensor) -> Result<T
 fn round(tensors: BTreeMap<String, Tensor>) -> Result<BTreeMap<String, Tensor>> {
     let half = |t: Tensor| -> Result<Tensor> { Ok(t.to_dtype(DType::F16)?.to_dtype(DType::F32)?) };
     tensors.into_iter().map(|(name, t)| Ok((name, half(t)?))).collect()
+}
+
+/// The teacher folds batch norms into its convolutions and sums in another order.
+const TOLERANCE: f32 = 1e-4;
+
+/// Largest difference between this network's features and those of the teacher that is read from the file, over the
+/// largest feature.
+fn apart_from_teacher(path: &Path, net: &Net, frames: &Frames, n: usize) -> Result<f32> {
+    let teacher = ResNet::open(path, &TeacherOptions::default())?;
+    let (w, h) = data::FRAME;
+    let mut worst = 0.0_f32;
+    for i in 0..n.min(frames.len()) {
+        let ours = net.features(&frames.whole(i)?.0, Mode::Eval)?.layer3.detach();
+        let images = Images::new(1, h, w, frames.colour[i].clone())?;
+        let theirs = teacher.features(&images)?.tokens;
+        ensure!(ours.dims() == theirs.dims(), "features of shape {:?} and {:?}", ours.dims(), theirs.dims());
+        let scale = ours.abs()?.max_all()?.to_scalar::<f32>()?;
+        worst = worst.max((ours - theirs)?.abs()?.max_all()?.to_scalar::<f32>()? / scale);
+    }
+    Ok(worst)
 }
 
 struct Measured {

@@ -1,7 +1,6 @@
 //! The asset, and the way it is made.
 
 use super::*;
-use std::path::Path;
 
 fn asset() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/ppkt-teacher/assets/tiny.safetensors")
@@ -58,18 +57,8 @@ fn the_asset_gives_what_was_trained() {
     let read = candle_core::safetensors::load(asset(), &Device::Cpu).unwrap();
     let net = Net::new(0, 20).unwrap();
     net.import(&read.into_iter().collect()).unwrap();
-    let frames = frames();
-    let (w, h) = data::FRAME;
-    let teacher = ppkt_teacher::ResNet::open(asset(), &ppkt_teacher::TeacherOptions::default()).unwrap();
-    for i in 0..frames.len() {
-        let ours = net.features(&frames.whole(i).unwrap().0, Mode::Eval).unwrap().layer3;
-        let images = ppkt_teacher::Images::new(1, h, w, frames.colour[i].clone()).unwrap();
-        let theirs = ppkt_teacher::Teacher::features(&teacher, &images).unwrap().tokens;
-        assert_eq!(ours.dims(), theirs.dims());
-        let scale = ours.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
-        let apart = (ours - theirs).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
-        assert!(scale > 0.1 && apart < 1e-4 * scale, "{apart} of {scale}");
-    }
+    let apart = apart_from_teacher(&asset(), &net, &frames(), 2).unwrap();
+    assert!(apart < TOLERANCE, "{apart}");
 }
 
 #[test]
