@@ -37,6 +37,24 @@ impl VarStore {
         VarBuilder::from_backend(Box::new(self.clone()), DType::F32, device.clone())
     }
 
+    /// As [`Self::builder`], for a second network on the same tensors that records no graph.
+    ///
+    /// It sees every step of the first, and its passes keep no activations: for validation between steps. A tensor
+    /// that the store does not have is an error, not made.
+    ///
+    /// ```
+    /// use candle_core::Device;
+    /// use ppkt_sparse::{Pointwise, VarStore};
+    ///
+    /// let store = VarStore::new(0);
+    /// let trained = Pointwise::new(3, 8, store.builder(&Device::Cpu))?;
+    /// let watching = Pointwise::new(3, 8, store.frozen(&Device::Cpu))?;
+    /// # Ok::<(), ppkt_sparse::SparseError>(())
+    /// ```
+    pub fn frozen(&self, device: &Device) -> VarBuilder<'static> {
+        VarBuilder::from_backend(Box::new(Frozen(self.clone())), DType::F32, device.clone())
+    }
+
     /// Everything that a gradient trains, in the order of names.
     pub fn trainable(&self) -> Vec<(String, Var)> {
         self.select(|name| !is_buffer(name))
@@ -144,6 +162,33 @@ impl SimpleBackend for VarStore {
     }
 }
 
+/// A store whose tensors take no part in a graph.
+struct Frozen(VarStore);
+
+impl SimpleBackend for Frozen {
+    fn get(&self, shape: Shape, name: &str, _: Init, dtype: DType, device: &Device) -> Result<Tensor> {
+        let tensor = self.get_unchecked(name, dtype, device)?;
+        if tensor.shape() != &shape {
+            let msg = format!("{name:?} has another shape in the network that made it");
+            return Err(candle_core::Error::UnexpectedShape {
+                msg,
+                expected: shape,
+                got: tensor.shape().clone(),
+            }
+            .bt());
+        }
+        Ok(tensor)
+    }
+
+    fn get_unchecked(&self, name: &str, dtype: DType, device: &Device) -> Result<Tensor> {
+        Ok(self.0.get_unchecked(name, dtype, device)?.detach())
+    }
+
+    fn contains_tensor(&self, name: &str) -> bool {
+        self.0.contains_tensor(name)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,6 +243,19 @@ mod tests {
         let clash = vb.get(4, "w").unwrap_err().to_string();
         assert!(clash.contains("\"w\""), "{clash}");
         assert!(vb.get_unchecked("absent").is_err());
+    }
+
+    #[test]
+    fn a_frozen_tensor_moves_along_and_records_nothing() {
+        let store = VarStore::new(0);
+        store.builder(&Device::Cpu).get_with_hints(3, "w", UNIFORM).unwrap();
+        let frozen = store.frozen(&Device::Cpu).get(3, "w").unwrap();
+        store.trainable()[0].1.set(&Tensor::new(&[1f32, 2.0, 3.0], &Device::Cpu).unwrap()).unwrap();
+        assert_eq!(frozen.to_vec1::<f32>().unwrap(), [1.0, 2.0, 3.0]);
+        assert!(!frozen.track_op());
+        assert!(store.frozen(&Device::Cpu).get(4, "w").is_err());
+        assert!(store.frozen(&Device::Cpu).get(3, "absent").is_err());
+        assert_eq!(store.all().len(), 1);
     }
 
     #[test]

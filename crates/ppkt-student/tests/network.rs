@@ -86,6 +86,17 @@ fn forward_is_the_head_of_the_backbone() {
 }
 
 #[test]
+fn a_frozen_twin_agrees_and_records_nothing() {
+    let (config, store, net) = tiny(4);
+    let twin = MinkUNet::new(&config, store.frozen(&Device::Cpu)).unwrap();
+    let x = voxels(20, 1, 3);
+    net.forward(&x, true).unwrap();
+    let y = twin.forward(&x, false).unwrap();
+    assert_eq!(values(y.features()), values(net.forward(&x, false).unwrap().features()));
+    assert!(!y.features().track_op());
+}
+
+#[test]
 fn evaluation_changes_nothing_and_training_moves_the_statistics() {
     let (_, store, net) = tiny(4);
     let x = voxels(20, 1, 3);
