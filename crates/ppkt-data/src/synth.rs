@@ -40,7 +40,7 @@ pub fn write_frames(
         progress(index, all.len());
         let scene = all.sample(index)?;
         let [view] = scene.views.as_slice() else { return Err(unlike(&scene.name, "it has not one view")) };
-        let first = camera.get_or_insert_with(|| view.camera.clone());
+        let first = camera.get_or_insert(view.camera);
         if *first != view.camera {
             return Err(unlike(&scene.name, "its camera is not that of the first frame"));
         }

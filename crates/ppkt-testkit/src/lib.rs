@@ -40,7 +40,9 @@ pub fn reference_files(kind: &str) -> Vec<PathBuf> {
     files.sort();
     if files.is_empty() {
         assert!(set.is_none(), "PPKT_REFERENCE is set, but no {kind}*.safetensors is in {folder:?}");
-        println!("skipped: no {kind}*.safetensors in ../shared/reference (set PPKT_REFERENCE to a folder that has them)");
+        println!(
+            "skipped: no {kind}*.safetensors in ../shared/reference (set PPKT_REFERENCE to a folder that has them)"
+        );
     }
     files
 }
@@ -116,7 +118,11 @@ impl Vectors {
 
     /// Shape of a tensor.
     pub fn shape(&self, name: &str) -> Vec<usize> {
-        self.tensors().tensor(name).unwrap_or_else(|e| panic!("{e}: {name} in {:?}", self.path)).shape().to_vec()
+        self.tensors()
+            .tensor(name)
+            .unwrap_or_else(|e| panic!("{e}: {name} in {:?}", self.path))
+            .shape()
+            .to_vec()
     }
 
     /// A tensor of any number type, widened to f64, row-major.

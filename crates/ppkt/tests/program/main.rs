@@ -1,5 +1,7 @@
 //! The program as a user runs it: whole runs, and everything that can be wrong with what it is given.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod common;
 mod faults;
 mod runs;
