@@ -1,7 +1,9 @@
 //! Writes tiny folders of every layout: a box before a wall, seen by a camera that walks sideways.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use image::{GrayImage, ImageBuffer, Luma, Rgb, RgbImage};
 use ppkt_data::DataUri;
@@ -127,9 +129,10 @@ impl Fixture {
 
     fn write_frame(&self, i: usize) {
         let (width, height) = size(self.layout);
-        save(&self.photo(i), |path| photo(width, height, i).save(path).unwrap());
+        let key = |what: &str| format!("{} {what} {i}", self.layout);
+        save_once(key("photo"), &self.photo(i), |path| photo(width, height, i).save(path).unwrap());
         let encode = self.units();
-        save(&self.depth(i), |path| {
+        save_once(key("depth"), &self.depth(i), |path| {
             let depth = ImageBuffer::<Luma<u16>, _>::from_fn(width, height, |x, y| {
                 Luma([encode(metres(x, y, width, i))])
             });
@@ -144,7 +147,7 @@ impl Fixture {
             save(&path, |path| fs::write(path, &text).unwrap());
         }
         match self.layout {
-            "nyuv2" => save(&self.file(&format!("label40/{:06}.png", i + 1)), |path| {
+            "nyuv2" => save_once(key("label"), &self.file(&format!("label40/{:06}.png", i + 1)), |path| {
                 GrayImage::from_fn(width, height, |x, y| {
                     Luma([if metres(x, y, width, i) < 1.6 { 4 } else { 1 }])
                 })
@@ -169,6 +172,19 @@ impl Fixture {
 fn save(path: &Path, write: impl Fn(&Path)) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     write(path);
+}
+
+/// As [`save`], but what was written once for `key` is copied from memory: encoding pictures is what takes the time.
+fn save_once(key: String, path: &Path, write: impl Fn(&Path)) {
+    static WRITTEN: Mutex<BTreeMap<String, Vec<u8>>> = Mutex::new(BTreeMap::new());
+    let known = WRITTEN.lock().unwrap().get(&key).cloned();
+    match known {
+        Some(bytes) => save(path, |path| fs::write(path, &bytes).unwrap()),
+        None => {
+            save(path, write);
+            WRITTEN.lock().unwrap().insert(key, fs::read(path).unwrap());
+        }
+    }
 }
 
 /// A wall at 2 m and a box at 1.5 m in the middle; the camera of frame `i` stands `i` centimetres to the right.
