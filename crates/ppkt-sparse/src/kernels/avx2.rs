@@ -11,12 +11,13 @@ use std::arch::x86_64::{
 };
 
 use super::product::{Product, ProductIsa};
+use super::transpose;
 use super::wgrad::{Wgrad, WgradIsa};
 
 const LANES: usize = 8;
 
 pub(super) static PRODUCT: ProductIsa =
-    ProductIsa { lanes: LANES, by_vectors: &[product::<1>, product::<2>] };
+    ProductIsa { lanes: LANES, by_vectors: &[product::<1>, product::<2>], transpose: transpose::avx2 };
 
 pub(super) static WGRAD: WgradIsa = WgradIsa { lanes: LANES, by_vectors: &[wgrad::<1>, wgrad::<2>] };
 

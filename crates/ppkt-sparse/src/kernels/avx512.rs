@@ -5,17 +5,21 @@
 )]
 
 use std::arch::x86_64::{
-    __m512, __mmask16, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps,
-    _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
+    __m512, __mmask16, _MM_HINT_T0, _mm_prefetch, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps,
+    _mm512_maskz_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
 };
 
 use super::product::{Product, ProductIsa};
+use super::transpose;
 use super::wgrad::{Wgrad, WgradIsa};
 
 const LANES: usize = 16;
 
-pub(super) static PRODUCT: ProductIsa =
-    ProductIsa { lanes: LANES, by_vectors: &[product::<1>, product::<2>, product::<3>, product::<4>] };
+pub(super) static PRODUCT: ProductIsa = ProductIsa {
+    lanes: LANES,
+    by_vectors: &[product::<1>, product::<2>, product::<3>, product::<4>],
+    transpose: transpose::avx512,
+};
 
 pub(super) static WGRAD: WgradIsa = WgradIsa { lanes: LANES, by_vectors: &[wgrad::<1>, wgrad::<2>] };
 
@@ -206,6 +210,9 @@ unsafe fn wgrad<const V: usize>(p: &Wgrad<'_>) {
     }
 }
 
+/// Pairs by which rows are asked for before they are needed: their order is one that no processor foresees.
+const AHEAD: usize = 8;
+
 /// Rows `c..c + R` of the matrix.
 ///
 /// # Safety
@@ -221,9 +228,17 @@ unsafe fn wgrad_tile<const R: usize, const V: usize>(p: &Wgrad<'_>, c: usize) {
         for r in 0..R {
             acc[r] = load::<V>(p.dw.add((c + r) * p.cout), last);
         }
-        for (&s, &t) in p.source.iter().zip(p.target) {
-            let x = p.x.as_ptr().add(s as usize * p.cin + c);
-            let g = load::<V>(p.grad.as_ptr().add(t as usize * p.cout), last);
+        let n = p.source.len().min(p.target.len());
+        let row_of_x = |i: usize| p.x.as_ptr().add(*p.source.get_unchecked(i) as usize * p.cin + c);
+        let row_of_grad = |i: usize| p.grad.as_ptr().add(*p.target.get_unchecked(i) as usize * p.cout);
+        for i in 0..n {
+            let ahead = (i + AHEAD).min(n - 1);
+            _mm_prefetch::<_MM_HINT_T0>(row_of_x(ahead).cast());
+            for v in 0..V {
+                _mm_prefetch::<_MM_HINT_T0>(row_of_grad(ahead).add(v * LANES).cast());
+            }
+            let x = row_of_x(i);
+            let g = load::<V>(row_of_grad(i), last);
             for r in 0..R {
                 let x = _mm512_set1_ps(*x.add(r));
                 for v in 0..V {

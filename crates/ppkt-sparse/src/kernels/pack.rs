@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::Weight;
+use super::transpose::TransposeSquare;
 
 /// How the columns of a result are divided among calls of a micro-kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +56,7 @@ pub(super) struct Packed<'a> {
 }
 
 impl<'a> Packed<'a> {
-    pub(super) fn new(weight: Weight<'a>, panels: Panels) -> Self {
+    pub(super) fn new(weight: Weight<'a>, panels: Panels, square: TransposeSquare) -> Self {
         let (inner, outer) = (weight.inner(), weight.outer());
         let padded = panels.padded();
         // One panel without padding is the order in which the weight lies already.
@@ -73,7 +74,7 @@ impl<'a> Packed<'a> {
                 let (here, after) = rest.split_at_mut(inner * width);
                 rest = after;
                 if weight.transposed {
-                    transpose(matrix, inner, columns, here, width);
+                    transpose(square, panels.lanes, matrix, inner, columns, here);
                 } else {
                     for (row, to) in matrix.chunks_exact(outer).zip(here.chunks_exact_mut(width)) {
                         to[..columns.len()].copy_from_slice(&row[columns.clone()]);
@@ -91,17 +92,33 @@ impl<'a> Packed<'a> {
     }
 }
 
-/// `to[i][j] = matrix[columns.start + j][i]`, in small squares that stay in the first cache.
-fn transpose(matrix: &[f32], inner: usize, columns: std::ops::Range<usize>, to: &mut [f32], width: usize) {
-    const SQUARE: usize = 16;
-    for i0 in (0..inner).step_by(SQUARE) {
-        for j0 in (0..columns.len()).step_by(SQUARE) {
-            for j in j0..(j0 + SQUARE).min(columns.len()) {
-                let row = &matrix[(columns.start + j) * inner..(columns.start + j + 1) * inner];
-                for i in i0..(i0 + SQUARE).min(inner) {
-                    to[i * width + j] = row[i];
-                }
-            }
+/// `to[i][j] = matrix[columns.start + j][i]`, in squares as far as they go.
+#[expect(unsafe_code, reason = "squares transposed in registers")]
+fn transpose(
+    square: TransposeSquare,
+    lanes: usize,
+    matrix: &[f32],
+    inner: usize,
+    columns: std::ops::Range<usize>,
+    to: &mut [f32],
+) {
+    let width = to.len() / inner.max(1);
+    let matrix = &matrix[columns.start * inner..columns.end * inner];
+    let (whole_i, whole_j) = (inner - inner % lanes, columns.len() - columns.len() % lanes);
+    assert!(columns.len() <= width);
+    for i in (0..whole_i).step_by(lanes) {
+        for j in (0..whole_j).step_by(lanes) {
+            // SAFETY: the instruction set was detected. `j + lanes <= columns.len()` rows of `inner` elements are in
+            // `matrix`, `i + lanes <= inner` rows of `width >= columns.len()` elements are in `to`.
+            unsafe {
+                square(matrix[j * inner + i..].as_ptr(), inner, to[i * width + j..].as_mut_ptr(), width)
+            };
+        }
+    }
+    for (j, row) in matrix.chunks_exact(inner.max(1)).enumerate() {
+        let done = if j < whole_j { whole_i } else { 0 };
+        for i in done..inner {
+            to[i * width + j] = row[i];
         }
     }
 }

@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use super::Weight;
 use super::pack::{Packed, Panels};
+use super::transpose::TransposeSquare;
 use crate::kernel_map::{BLOCK, PairLists};
 
 /// What a micro-kernel needs for one list of pairs and one panel of columns.
@@ -36,6 +37,8 @@ pub(super) struct ProductIsa {
     /// The instruction set must be there; every source must be a row of `x`; `out`, with the given stride, must be
     /// valid for reads and writes of the panel's columns in every target row, and no one else may touch these.
     pub(super) by_vectors: &'static [unsafe fn(&Product<'_>)],
+    /// Turns squares of weights.
+    pub(super) transpose: TransposeSquare,
 }
 
 /// Lets rayon's threads write disjoint parts of one buffer.
@@ -61,7 +64,7 @@ pub(super) fn run(isa: &ProductIsa, lists: &PairLists, x: &[f32], weight: Weight
     let mut out: Vec<f32> = Vec::with_capacity(len);
     if len > 0 {
         let panels = Panels::new(columns, isa.lanes, isa.by_vectors.len());
-        let packed = Packed::new(weight, panels.clone());
+        let packed = Packed::new(weight, panels.clone(), isa.transpose);
         let shared = SharedOut(out.as_mut_ptr());
         let n_panels = panels.len();
         // Neighbouring panels of a block come one after the other, so that the rows read are still in the cache.

@@ -53,7 +53,7 @@ fn every_instruction_set_agrees_with_the_plain_path() {
     let manager = CoordinateManager::new(Coords::new(&coords).unwrap().0);
     for (kernel, stride) in [(3, 1), (2, 2)] {
         let map = manager.kernel_map(1, ConvSpec::new(kernel, stride)).unwrap();
-        for cout in (1..70).step_by(3).chain([96, 128, 130]) {
+        for cout in (1..70).step_by(6).chain([96, 128, 130]) {
             check(map.by_coarse(), 1 + cout % 7, cout);
             check(map.by_fine(), cout, 1 + cout % 5);
         }
