@@ -11,9 +11,15 @@ use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, SafeTensors};
 
+/// The root of the workspace. Tests run in the folder of their crate, so a relative path from outside is taken from
+/// here, where a user types it.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
 /// The folder that may lie beside the workspace, with data, weights and reference numbers.
 pub fn shared(relative: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared").join(relative)
+    root().join("../shared").join(relative)
 }
 
 /// A folder or file of the shared data, or `None` with a printed reason.
@@ -32,7 +38,7 @@ pub fn shared_or_skip(relative: &str) -> Option<PathBuf> {
 /// # Panics
 /// With `PPKT_REFERENCE` set, if no file of that kind is found.
 pub fn reference_files(kind: &str) -> Vec<PathBuf> {
-    let set = std::env::var_os("PPKT_REFERENCE").map(PathBuf::from);
+    let set = std::env::var_os("PPKT_REFERENCE").map(|path| root().join(path));
     let folder = set.clone().unwrap_or_else(|| shared("reference"));
     let mut files = Vec::new();
     collect(&folder, &mut files);
@@ -65,7 +71,7 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
 pub fn weights_file(name: &str) -> Option<PathBuf> {
     let set = std::env::var_os("PPKT_WEIGHTS");
     let folders: Vec<PathBuf> = match &set {
-        Some(list) => std::env::split_paths(list).collect(),
+        Some(list) => std::env::split_paths(list).map(|path| root().join(path)).collect(),
         None => vec![shared("data/weights")],
     };
     let found = folders.iter().map(|f| f.join(format!("{name}.safetensors"))).find(|p| p.exists());
