@@ -173,6 +173,24 @@ mod tests {
     }
 
     #[test]
+    fn both_namings_of_transformers_become_timms() {
+        for (prefix, block, attention, output) in [
+            ("vit.", "encoder.layer.", "attention.attention.query", "attention.output.dense"),
+            ("", "layers.", "attention.q_proj", "attention.o_proj"),
+            ("", "encoder.layer.", "attention.q_proj", "attention.o_proj"),
+        ] {
+            let mark = |leaf: &str| format!("{prefix}embeddings.{leaf}");
+            let names = [mark("patch_embeddings.projection.weight"), mark("position_embeddings")];
+            let found = recognise(&names.each_ref().map(String::as_str)).unwrap();
+            let ours = |leaf: &str| found.canonical(&format!("{prefix}{block}11.{leaf}"));
+            assert_eq!(ours(&format!("{attention}.bias")), "blocks.11.attn.q.bias");
+            assert_eq!(ours(&format!("{output}.weight")), "blocks.11.attn.proj.weight");
+            assert_eq!(ours("mlp.fc1.weight"), "blocks.11.mlp.fc1.weight");
+            assert_eq!(found.canonical(&format!("{prefix}layernorm.bias")), "norm.bias");
+        }
+    }
+
+    #[test]
     fn wrappers_are_taken_off_and_the_trained_one_is_preferred() {
         let names = [
             "module.encoder_k.conv1.weight",
