@@ -85,7 +85,7 @@ rounding to f16, from layer3. IoU by class, in per cent: {}.
 - Seed {}. Training frames: one of each of {} rooms, 256 × 192, from `Rooms::for_teacher_training`, whose random streams
   no other use of the rooms can reach: nobody else ever renders a room that this network has seen.
 - {} steps of {} crops of 160 × 128 (zoom 0.5 to 1, flip, brightness, contrast, saturation, white balance), AdamW with
-  a one-cycle of warm-up and cosine, weight decay.
+  weight decay, the learning rate rising linearly at first and falling as a cosine.
 - Loss: cross-entropy, rare classes weighted up, of the classes at stride 4, predicted from each cell of layer3 (4 × 4
   labels a cell) and of layer2 (2 × 2): a cell must know not only what it shows but where in it. The two linear heads
   are not kept.

@@ -29,13 +29,13 @@ pub(crate) struct TeacherTiny {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Rooms to render, one frame of each; of these a part is held out.
-    #[arg(long, default_value_t = 3000)]
+    #[arg(long, default_value_t = 2150)]
     rooms: usize,
     /// Rooms among them to measure on.
     #[arg(long, default_value_t = 150)]
     held_out: usize,
     /// Steps of training.
-    #[arg(long, default_value_t = 1500)]
+    #[arg(long, default_value_t = 1300)]
     steps: u64,
     /// Crops in a step.
     #[arg(long, default_value_t = 12)]
