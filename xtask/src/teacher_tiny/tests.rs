@@ -11,14 +11,14 @@ fn frames() -> Frames {
     Frames::render(99, 2, Split::All, 0.0).unwrap()
 }
 
-#[test]
-fn the_network_learns() {
+/// Losses of a few steps on the same crops, and the file that would be written after them.
+fn trained(n_steps: usize) -> (Vec<f32>, Vec<u8>) {
     let frames = Frames::render(5, 3, Split::Train, 0.3).unwrap();
     let net = Net::new(5, frames.n_classes).unwrap();
     let weights = class_weights(&frames.shares()).unwrap();
     let mut optimiser = AdamW::new_lr(net.params.values().cloned().collect(), 2e-3).unwrap();
     let mut losses = Vec::new();
-    for _ in 0..8 {
+    for _ in 0..n_steps {
         let (x, labels) = frames.crops(5, 0, 2).unwrap();
         let labels =
             Tensor::new(labels.into_iter().map(u32::from).collect::<Vec<_>>(), &Device::Cpu).unwrap();
@@ -28,7 +28,27 @@ fn the_network_learns() {
         optimiser.backward_step(&loss).unwrap();
         losses.push(loss.to_scalar::<f32>().unwrap());
     }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("t.safetensors");
+    asset::write(&path, &net.exported().unwrap(), &BTreeMap::new()).unwrap();
+    (losses, std::fs::read(path).unwrap())
+}
+
+#[test]
+fn the_network_learns() {
+    let (losses, _) = trained(8);
     assert!(losses[7] < 0.6 * losses[0], "{losses:?}");
+}
+
+#[test]
+fn the_number_of_threads_changes_nothing() {
+    let with = |n| rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap().install(|| trained(3));
+    let (one, three) = (with(1), with(3));
+    assert_eq!(
+        one.0.iter().map(|l| l.to_bits()).collect::<Vec<_>>(),
+        three.0.iter().map(|l| l.to_bits()).collect::<Vec<_>>()
+    );
+    assert!(one.1 == three.1, "the files differ");
 }
 
 #[test]
