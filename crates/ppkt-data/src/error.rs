@@ -163,6 +163,18 @@ pub enum DataError {
         /// The file.
         path: PathBuf,
     },
+    /// A label image with a number that stands for no class.
+    #[error(
+        "the label image has the number {number}, but the classes end at {last}; is it of this list of classes? {path:?}"
+    )]
+    Label {
+        /// The number found.
+        number: u16,
+        /// The largest number that stands for a class.
+        last: usize,
+        /// The file.
+        path: PathBuf,
+    },
     /// Numbers in a text file that are missing, not numbers, or too many.
     #[error("the {what} is not right: {problem}: {path:?}")]
     Text {
@@ -272,6 +284,7 @@ impl DataError {
             | Self::Write { path, .. }
             | Self::Image { path, .. }
             | Self::WrongSize { path, .. }
+            | Self::Label { path, .. }
             | Self::Text { path, .. }
             | Self::Pose { path, .. }
             | Self::Camera { path, .. } => Some(path),

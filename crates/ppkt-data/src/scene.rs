@@ -4,9 +4,13 @@ use image::RgbImage;
 use ppkt_geometry::{CameraModel, DepthMap, Rigid3, frame};
 
 /// Points with colour, and classes where the dataset has them. All lists have one entry a point.
+///
+/// Points are what was measured. Only those that a photograph shows are in the cloud: one beside the picture, or hidden
+/// from the colour camera where that is not the depth camera, has no colour.
 #[derive(Clone, Debug, Default)]
 pub struct Cloud {
-    /// Positions in the world frame of the scene, metres.
+    /// Positions in the world frame of the scene, metres. In every dataset of this crate z is up in it, as far as the
+    /// data tells: frames without poses or gravity count as taken by a level camera.
     pub points: Vec<[f32; 3]>,
     /// Red, green and blue, each 0 to 1: the sRGB bytes of the photograph over 255.
     pub colours: Vec<[f32; 3]>,

@@ -222,11 +222,9 @@ impl Layout {
         let (width, height, raw) = files::read_labels(path)?;
         check_size("label image", (width, height), photo, "the size of the photo", path)?;
         let class = |v: u16| rule.map.get(usize::from(v)).copied().ok_or(v);
-        raw.into_iter().map(class).collect::<Result<_, _>>().map(Some).map_err(|v| DataError::Image {
-            what: "label image",
-            problem: format!("it has the number {v}, but the classes end at {}", rule.map.len() - 1),
-            path: path.clone(),
-        })
+        let last = rule.map.len().saturating_sub(1);
+        let classes = raw.into_iter().map(class).collect::<Result<_, _>>();
+        classes.map(Some).map_err(|number| DataError::Label { number, last, path: path.clone() })
     }
 
     /// The pose, in a world with z up.
@@ -283,6 +281,7 @@ impl Layout {
                 let size = std::fs::metadata(path).map(|m| m.len()).unwrap_or(u64::MAX);
                 add(&size.to_le_bytes());
             }
+            add(&files.intrinsics.as_ref().and_then(|path| std::fs::read(path).ok()).unwrap_or_default());
             match &files.pose {
                 PoseSource::File(path) => add(&std::fs::read(path).unwrap_or_default()),
                 PoseSource::Known(pose) => add(pose.to_tum().map(f64::to_le_bytes).as_flattened()),

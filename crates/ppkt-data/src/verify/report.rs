@@ -136,6 +136,7 @@ fn kind_of(error: &DataError) -> &'static str {
         DataError::Read { .. } => "unreadable file",
         DataError::Image { .. } => "damaged image",
         DataError::WrongSize { .. } => "wrong size",
+        DataError::Label { .. } => "bad labels",
         DataError::Text { .. } => "damaged text",
         DataError::Pose { .. } => "bad pose",
         DataError::Camera { .. } => "bad camera",

@@ -236,7 +236,7 @@ fn lists_that_are_broken() {
 fn labels_beyond_the_classes() {
     let fixture = Fixture::new("nyuv2");
     GrayImage::from_pixel(640, 480, Luma([41])).save(fixture.file("label40/000002.png")).unwrap();
-    let error = one_bad_frame(&fixture, 1, "damaged image");
+    let error = one_bad_frame(&fixture, 1, "bad labels");
     assert!(error.to_string().contains("number 41") && error.to_string().contains("end at 40"), "{error}");
     GrayImage::new(64, 48).save(fixture.file("label40/000002.png")).unwrap();
     one_bad_frame(&fixture, 1, "wrong size");
