@@ -9,6 +9,7 @@ use ppkt_train::{PretrainConfig, RunFolder, Start, Summary, TrainError};
 
 use crate::bars::Bars;
 use crate::cli::Pretrain;
+use crate::commands::teacher;
 
 /// Resolves the configuration and trains.
 pub(crate) fn run(arguments: &Pretrain, json: bool) -> Result<()> {
@@ -58,6 +59,9 @@ pub(crate) fn overrides(set: &[String]) -> Result<Vec<(String, String)>, TrainEr
 
 /// Trains with progress on standard error and the result on standard output.
 pub(crate) fn train(config: &PretrainConfig, out: &Path, start: Start, json: bool) -> Result<()> {
+    config.check()?;
+    // With a progress bar, which the library has none of.
+    teacher::prefetch(&config.teacher_uri()?)?;
     let stop = stop_on_ctrl_c()?;
     let summary = ppkt_train::pretrain(config, out, start, &mut Bars::new(), &stop)?;
     if json {
