@@ -25,7 +25,7 @@ pub use config::{
 };
 pub use error::{Result, TrainError};
 pub use metrics::{StageSeconds, StepMetrics};
-pub use model::Model;
+pub use model::{Model, Pass};
 pub use objective::{ObjectiveConfig, ObjectiveKind};
 pub use observer::{Observer, Quiet};
 pub use optimizer::{Optimizer, OptimizerConfig, OptimizerKind};

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
+use candle_nn::VarBuilder;
 use ppkt_data::{Batch, Pair};
 use ppkt_sparse::{LoadMode, SparseTensor, VarStore, rows_of_input};
 use ppkt_student::{MinkUNet, MinkUNetConfig};
@@ -23,6 +24,18 @@ pub struct Model {
     student_config: MinkUNetConfig,
     student: MinkUNet,
     projection: UpsampleProjection,
+    /// The same tensors without a graph, for validation and pictures.
+    frozen_student: MinkUNet,
+    frozen_projection: UpsampleProjection,
+}
+
+/// Whether a pass is to be differentiated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// Norms use the batch and move their running statistics; the pass is recorded for gradients.
+    Train,
+    /// Norms use their running statistics; nothing is recorded.
+    Infer,
 }
 
 /// A batch as the networks take it.
@@ -52,22 +65,23 @@ impl Model {
     /// A model with seeded initial weights.
     pub fn new(config: &PretrainConfig, teacher: &TeacherSpec) -> Result<Self> {
         let store = VarStore::new(config.seed);
-        let builder = store.builder(&Device::Cpu);
         let student_config = MinkUNetConfig {
-            first_kernel: config.student.first_kernel,
-            bn_momentum: config.student.bn_momentum,
             arch: config.student.arch,
             in_channels: config.batch.channels(),
             out_channels: config.objective.dimensions,
+            first_kernel: config.student.first_kernel,
+            bn_momentum: config.student.bn_momentum,
         };
-        let student = MinkUNet::new(&student_config, builder.pp(POINTS))?;
-        let projection = UpsampleProjection::new(
-            teacher.channels,
-            config.objective.dimensions,
-            config.objective.corners(),
-            builder.pp(IMAGES),
-        )?;
-        Ok(Self { store, student_config, student, projection })
+        let build = |vb: VarBuilder<'_>| -> Result<(MinkUNet, UpsampleProjection)> {
+            let student = MinkUNet::new(&student_config, vb.pp(POINTS))?;
+            let dimensions = config.objective.dimensions;
+            let corners = config.objective.corners();
+            let projection = UpsampleProjection::new(teacher.channels, dimensions, corners, vb.pp(IMAGES))?;
+            Ok((student, projection))
+        };
+        let (student, projection) = build(store.builder(&Device::Cpu))?;
+        let (frozen_student, frozen_projection) = build(store.frozen(&Device::Cpu))?;
+        Ok(Self { store, student_config, student, projection, frozen_student, frozen_projection })
     }
 
     /// The parameters and buffers.
@@ -84,8 +98,12 @@ impl Model {
     ///
     /// # Shapes
     /// `[N, D]`, rows in the order of `voxels`; not normalised.
-    pub fn voxel_embeddings(&self, voxels: &SparseTensor, train: bool) -> Result<Tensor> {
-        Ok(self.student.forward(voxels, train)?.features().clone())
+    pub fn voxel_embeddings(&self, voxels: &SparseTensor, pass: Pass) -> Result<Tensor> {
+        let embedded = match pass {
+            Pass::Train => self.student.forward(voxels, true)?,
+            Pass::Infer => self.frozen_student.forward(voxels, false)?,
+        };
+        Ok(embedded.features().clone())
     }
 
     /// Embeddings of the points of `pairs`, `[M, D]`, from those of all voxels.
@@ -96,9 +114,13 @@ impl Model {
     }
 
     /// Embeddings of the pixels of `pairs`, `[M, D]`; not normalised.
-    pub(crate) fn at_pixels(&self, map: &FeatureMap, pairs: &[Pair]) -> Result<Tensor> {
+    pub(crate) fn at_pixels(&self, map: &FeatureMap, pairs: &[Pair], pass: Pass) -> Result<Tensor> {
         let pixels: Vec<PixelRef> = pairs.iter().map(|p| PixelRef { view: p.view, u: p.u, v: p.v }).collect();
-        Ok(self.projection.forward(map, &pixels)?)
+        let projection = match pass {
+            Pass::Train => &self.projection,
+            Pass::Infer => &self.frozen_projection,
+        };
+        Ok(projection.forward(map, &pixels)?)
     }
 
     /// All parameters and buffers by name, for a checkpoint.

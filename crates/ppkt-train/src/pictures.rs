@@ -16,7 +16,7 @@ use ppkt_data::Pair;
 use ppkt_teacher::{Images, Teacher};
 
 use crate::error::{Result, TrainError};
-use crate::model::Model;
+use crate::model::{Model, Pass};
 use crate::pca::ColourBasis;
 use crate::run_folder::write_atomically;
 use crate::validation::HeldOutFrame;
@@ -103,8 +103,8 @@ fn embed<'a>(frame: &'a HeldOutFrame, model: &Model) -> Result<Embedded<'a>> {
         .flat_map(|row| (0..width).map(move |col| (row, col)))
         .map(|(row, col)| Pair { view: 0, u: col as f32 + 0.5, v: row as f32 + 0.5, voxel: 0 })
         .collect();
-    let pixels = ppkt_student::unit_norm(&model.at_pixels(&frame.map, &every_pixel)?.detach())?;
-    let voxels = model.voxel_embeddings(&frame.input.voxels, false)?.detach();
+    let pixels = ppkt_student::unit_norm(&model.at_pixels(&frame.map, &every_pixel, Pass::Infer)?)?;
+    let voxels = model.voxel_embeddings(&frame.input.voxels, Pass::Infer)?;
     let points = ppkt_student::unit_norm(&Model::at_points(&voxels, &frame.input, &frame.batch.pairs)?)?;
     Ok(Embedded {
         frame,

@@ -17,7 +17,7 @@ use crate::checkpoint::{Checkpoint, RunState};
 use crate::config::PretrainConfig;
 use crate::error::{Result, TrainError};
 use crate::metrics::{StageSeconds, StepMetrics, resident_mib};
-use crate::model::{Input, Model};
+use crate::model::{Input, Model, Pass};
 use crate::observer::Observer;
 use crate::optimizer::Optimizer;
 use crate::pictures;
@@ -279,11 +279,11 @@ impl Run<'_> {
         watch.lap(&mut seconds.wait);
         let map = self.teacher.features(&input.images)?;
         watch.lap(&mut seconds.teacher);
-        let voxels = self.model.voxel_embeddings(&input.voxels, true)?;
+        let voxels = self.model.voxel_embeddings(&input.voxels, Pass::Train)?;
         watch.lap(&mut seconds.student);
         let pairs = self.draw_pairs(&batch.pairs, line.step, part);
         let point = Model::at_points(&voxels, &input, &pairs)?;
-        let pixel = self.model.at_pixels(&map, &pairs)?;
+        let pixel = self.model.at_pixels(&map, &pairs, Pass::Train)?;
         let loss = match self.objective.loss(&Embeddings { point, pixel }) {
             Ok(loss) => loss,
             Err(ObjectiveError::NotFinite { .. }) => return Err(self.not_finite(line.step, &input, &map)),

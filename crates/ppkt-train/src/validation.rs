@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::PretrainConfig;
 use crate::error::{Result, TrainError};
-use crate::model::{Input, Model};
+use crate::model::{Input, Model, Pass};
 use crate::observer::Observer;
 
 /// Stream of the random numbers that choose candidates, apart from those of the training.
@@ -124,9 +124,9 @@ impl ValidationSet {
             if frame.candidates.is_empty() {
                 continue;
             }
-            let voxels = model.voxel_embeddings(&frame.input.voxels, false)?.detach();
+            let voxels = model.voxel_embeddings(&frame.input.voxels, Pass::Infer)?;
             points.push(Model::at_points(&voxels, &frame.input, &frame.candidates)?);
-            pixels.push(model.at_pixels(&frame.map, &frame.candidates)?.detach());
+            pixels.push(model.at_pixels(&frame.map, &frame.candidates, Pass::Infer)?);
         }
         observer.progress_done("validation");
         let (point, pixel) = (Tensor::cat(&points, 0)?, Tensor::cat(&pixels, 0)?);
