@@ -9,8 +9,8 @@ use crate::{Cloud, Scene, View};
 
 /// How far behind the nearest surface a point may be and still count as seen by the colour camera: noise of the
 /// sensor, and the slope of a surface across a pixel.
-const HIDDEN_ABSOLUTE_M: f64 = 0.02;
-const HIDDEN_RELATIVE: f64 = 0.02;
+const HIDDEN_ABSOLUTE_M: f32 = 0.02;
+const HIDDEN_RELATIVE: f32 = 0.02;
 /// A depth pixel covers this much more than its own footprint in the photograph, so that slanted surfaces leave no
 /// cracks through which the background would be seen.
 const FOOTPRINT_MARGIN: f64 = 1.15;
@@ -112,24 +112,29 @@ pub(crate) struct Decoded {
 /// (beside the picture, or hidden from the colour camera) has no colour, and is left out.
 pub(crate) fn assemble(rig: &Rig, decoded: Decoded) -> Scene {
     let world_from_camera = rig.world_from_colour(decoded.pose);
-    let (seen, depth) = match &rig.colour_from_depth {
-        None => (lift_registered(rig, &decoded.depth), decoded.depth),
-        Some(colour_from_depth) => lift_and_register(rig, &decoded.depth, colour_from_depth),
-    };
+    let n_measured = decoded.depth.n_valid();
     let mut cloud = Cloud {
-        points: Vec::with_capacity(seen.len()),
-        colours: Vec::with_capacity(seen.len()),
-        classes: decoded.labels.as_ref().map(|_| Vec::with_capacity(seen.len())),
+        points: Vec::with_capacity(n_measured),
+        colours: Vec::with_capacity(n_measured),
+        classes: decoded.labels.as_ref().map(|_| Vec::with_capacity(n_measured)),
     };
     let rgb = decoded.photo.as_raw();
-    for Seen { point, index } in seen {
+    // A point in the frame of the colour camera, and the pixel of the photograph that shows it (row-major).
+    let seen = |point: Point3<frame::Camera>, index: usize| {
         cloud.points.push((world_from_camera * point).to_f32());
-        let at = 3 * index as usize;
+        let at = 3 * index;
         cloud.colours.push([rgb[at], rgb[at + 1], rgb[at + 2]].map(|c| f32::from(c) / 255.0));
         if let (Some(classes), Some(labels)) = (&mut cloud.classes, &decoded.labels) {
-            classes.push(labels[index as usize]);
+            classes.push(labels[index]);
         }
-    }
+    };
+    let depth = match &rig.colour_from_depth {
+        None => {
+            lift_registered(rig, &decoded.depth, seen);
+            decoded.depth
+        }
+        Some(colour_from_depth) => lift_and_register(rig, &decoded.depth, colour_from_depth, seen),
+    };
     let view = View {
         image: decoded.photo,
         camera: rig.colour,
@@ -140,25 +145,19 @@ pub(crate) fn assemble(rig: &Rig, decoded: Decoded) -> Scene {
     Scene { name: decoded.name, cloud, views: vec![view] }
 }
 
-/// A point in the frame of the colour camera, and the pixel of the photograph that shows it (row-major).
-struct Seen {
-    point: Point3<frame::Camera>,
-    index: u32,
-}
-
-fn lift_registered(rig: &Rig, depth: &DepthMap) -> Vec<Seen> {
-    let measured = depth.metres().iter().zip(rig.rays()).enumerate();
-    let point = |(index, (&z, ray)): (usize, (&f32, &[f64; 2]))| {
+fn lift_registered(rig: &Rig, depth: &DepthMap, mut seen: impl FnMut(Point3<frame::Camera>, usize)) {
+    for (index, (&z, ray)) in depth.metres().iter().zip(rig.rays()).enumerate() {
         let z = f64::from(z);
-        // NaN depth and NaN rays end here.
         let [x, y] = [ray[0] * z, ray[1] * z];
-        (x.is_finite() && y.is_finite()).then(|| Seen { point: Point3::new(x, y, z), index: index as u32 })
-    };
-    measured.filter_map(point).collect()
+        // NaN depth and NaN rays end here.
+        if x.is_finite() && y.is_finite() {
+            seen(Point3::new(x, y, z), index);
+        }
+    }
 }
 
-/// Lifts by the depth camera and looks with the colour camera: the points that it sees, and the depth map that it
-/// would have measured.
+/// Lifts by the depth camera and looks with the colour camera: calls `seen` for the points that it sees, and returns
+/// the depth map that it would have measured.
 ///
 /// 1. Every depth pixel becomes a point, and the point a rectangle in the photograph, of the size that the depth
 ///    pixel has there; the nearest depth at each pixel of the photograph is kept.
@@ -167,37 +166,48 @@ fn lift_and_register(
     rig: &Rig,
     depth: &DepthMap,
     colour_from_depth: &Rigid3<frame::Camera, frame::DepthCamera>,
-) -> (Vec<Seen>, DepthMap) {
+    mut seen: impl FnMut(Point3<frame::Camera>, usize),
+) -> DepthMap {
     let camera = &rig.colour;
     let (width, height) = (camera.width(), camera.height());
     let mut nearest = vec![f32::NAN; width as usize * height as usize];
-    let mut projected = Vec::with_capacity(depth.metres().len());
-    let widen = [camera.fx() / rig.depth.fx(), camera.fy() / rig.depth.fy()].map(f64::abs);
-    for (&z, ray) in depth.metres().iter().zip(rig.rays()) {
+    // Row of the depth pixel, pixel of the photograph, depth there: points are cheaper to compute again than to keep.
+    let mut hits: Vec<(u32, u32, f32)> = Vec::with_capacity(depth.n_valid());
+    let point_of = |z: f32, ray: &[f64; 2]| {
         let z = f64::from(z);
-        let point: Point3<frame::DepthCamera> = Point3::new(ray[0] * z, ray[1] * z, z);
-        let point = *colour_from_depth * point;
+        *colour_from_depth * Point3::<frame::DepthCamera>::new(ray[0] * z, ray[1] * z, z)
+    };
+    let widen = [camera.fx() / rig.depth.fx(), camera.fy() / rig.depth.fy()].map(f64::abs);
+    let rays = rig.rays();
+    for (at, (&z, ray)) in depth.metres().iter().zip(rays).enumerate() {
+        if z.is_nan() {
+            continue;
+        }
+        let point = point_of(z, ray);
         let Ok(pixel) = camera.project(point) else { continue };
-        let nearer = z / point.z() * FOOTPRINT_MARGIN * 0.5;
+        let nearer = f64::from(z) / point.z() * FOOTPRINT_MARGIN * 0.5;
         // At least half a pixel to each side: then exactly its own pixel, and never none.
         let half = widen.map(|w| (w * nearer).max(0.5));
         let (columns, rows) = (covered(pixel.u, half[0], width), covered(pixel.v, half[1], height));
+        let z_colour = point.z() as f32;
         for row in rows {
             let start = row * width as usize;
             for cell in &mut nearest[start..][columns.clone()] {
                 // `min` takes the number where one of the two is NaN.
-                *cell = cell.min(point.z() as f32);
+                *cell = cell.min(z_colour);
             }
         }
-        projected.push(Seen { point, index: pixel.containing().index(width) as u32 });
+        hits.push((at as u32, pixel.containing().index(width) as u32, z_colour));
     }
-    projected.retain(|seen| {
-        let front = f64::from(nearest[seen.index as usize]);
-        seen.point.z() <= front + HIDDEN_ABSOLUTE_M + HIDDEN_RELATIVE * front
-    });
-    let registered = DepthMap::from_metres(width, height, nearest);
+    for (at, index, z_colour) in hits {
+        let (at, index) = (at as usize, index as usize);
+        let front = nearest[index];
+        if z_colour <= front + HIDDEN_ABSOLUTE_M + HIDDEN_RELATIVE * front {
+            seen(point_of(depth.metres()[at], &rays[at]), index);
+        }
+    }
     // The list has the size of the image by construction.
-    (projected, registered.unwrap_or_else(|_| DepthMap::empty(width, height)))
+    DepthMap::from_metres(width, height, nearest).unwrap_or_else(|_| DepthMap::empty(width, height))
 }
 
 /// The pixels whose centres lie within `half` of `at`, in `(at − half, at + half]`, inside the image.
