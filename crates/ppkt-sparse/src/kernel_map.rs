@@ -110,7 +110,7 @@ impl KernelMap {
 
     /// Lists that read the finer side and write the coarser one.
     pub(crate) fn by_coarse(&self) -> &PairLists {
-        self.by_coarse.get_or_init(|| {
+        get_or_build(&self.by_coarse, || {
             let search = Search::new(&self.fine, &self.coarse, self.spec);
             let n_blocks = self.coarse.len().div_ceil(BLOCK);
             PairLists {
@@ -124,8 +124,21 @@ impl KernelMap {
 
     /// Lists that read the coarser side and write the finer one.
     pub(crate) fn by_fine(&self) -> &PairLists {
-        self.by_fine.get_or_init(|| self.by_coarse().transposed())
+        get_or_build(&self.by_fine, || self.by_coarse().transposed())
     }
+}
+
+/// As `get_or_init`, but without keeping others out while `build` runs.
+///
+/// Threads of a pool that wait for their part of `build` take up other work, and if that needed the same lists, the
+/// pool would wait for itself. Two threads that need the lists in the same moment may build them twice, alike; one of
+/// the two is kept.
+fn get_or_build(cell: &OnceLock<PairLists>, build: impl FnOnce() -> PairLists) -> &PairLists {
+    if let Some(lists) = cell.get() {
+        return lists;
+    }
+    let lists = build();
+    cell.get_or_init(|| lists)
 }
 
 impl PairLists {

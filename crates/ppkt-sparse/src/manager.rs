@@ -10,7 +10,7 @@ use crate::{ConvSpec, SparseError};
 /// Knows the coordinate sets of one input by their stride, and the kernel maps between them.
 ///
 /// All tensors that are computed from one input share its manager, so that a map is built once for the encoder, the
-/// decoder, and the backward passes. It may be used from several threads: who comes second waits for the first.
+/// decoder, and the backward passes. It may be used from several threads, those of a rayon pool included.
 #[derive(Debug)]
 pub struct CoordinateManager {
     sets: Mutex<BTreeMap<u32, Arc<Coords>>>,

@@ -52,3 +52,27 @@ fn any_number_of_threads_gives_the_same_bits() {
         assert!(everything(threads) == one, "{threads} threads give other bits than one");
     }
 }
+
+#[test]
+fn a_pool_that_shares_a_tensor_does_not_wait_for_itself() {
+    use rayon::prelude::*;
+
+    let mut n = Numbers::new(12);
+    let coords = n.pattern(1, 24, 0.2);
+    let (weight, down) = (n.tensor(&[27, 4, 4]), n.tensor(&[8, 4, 4]));
+    for round in 0..20 {
+        let (x, _) = sparse(&coords, 4, &mut n);
+        let sums: Vec<f32> = (0..8)
+            .into_par_iter()
+            .map(|i| {
+                let y = if i % 2 == 0 {
+                    conv(&x, &weight, ConvSpec::new(3, 1))
+                } else {
+                    conv(&x, &down, ConvSpec::new(2, 2))
+                };
+                y.unwrap().features().sum_all().unwrap().to_scalar::<f32>().unwrap()
+            })
+            .collect();
+        assert!(sums.iter().zip(&sums[2..]).all(|(a, b)| a == b), "round {round}");
+    }
+}

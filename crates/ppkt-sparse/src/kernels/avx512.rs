@@ -14,6 +14,8 @@ use super::transpose;
 use super::wgrad::{Wgrad, WgradIsa};
 
 const LANES: usize = 16;
+/// Elements in a cache line.
+const LINE: usize = 16;
 
 pub(super) static PRODUCT: ProductIsa = ProductIsa {
     lanes: LANES,
@@ -21,7 +23,8 @@ pub(super) static PRODUCT: ProductIsa = ProductIsa {
     transpose: transpose::avx512,
 };
 
-pub(super) static WGRAD: WgradIsa = WgradIsa { lanes: LANES, by_vectors: &[wgrad::<1>, wgrad::<2>] };
+pub(super) static WGRAD: WgradIsa =
+    WgradIsa { lanes: LANES, by_vectors: &[wgrad::<1>, wgrad::<2>, wgrad::<3>, wgrad::<4>] };
 
 /// Rows of a tile `v` vectors wide: accumulators, one row of the panel and a broadcast must fit 32 registers, and 8
 /// sums must be under way at a time to hide the latency of a multiply-add.
@@ -122,13 +125,20 @@ unsafe fn tile<const R: usize, const V: usize>(p: &Product<'_>, at: usize) {
     let mut c = [std::ptr::null_mut::<f32>(); R];
     let mut acc = [[_mm512_setzero_ps(); V]; R];
     // SAFETY: the caller vouches that the pairs exist and that their rows lie within `x` and the result; `i` stays
-    // below the depth of the rows of `x` and of the panel.
+    // below the depth of the rows of `x` and of the panel. Rows that the next tile will read are asked for already.
     unsafe {
         for r in 0..R {
             let (s, t) = (*p.source.get_unchecked(at + r) as usize, *p.target.get_unchecked(at + r) as usize);
             a[r] = p.x.as_ptr().add(s * p.depth);
             c[r] = p.out.add(t * p.out_stride);
             acc[r] = load::<V>(c[r], last);
+        }
+        let n = p.source.len().min(p.target.len());
+        for r in 0..R {
+            let next = *p.source.get_unchecked((at + R + r).min(n - 1)) as usize;
+            for line in (0..p.depth).step_by(LINE) {
+                _mm_prefetch::<_MM_HINT_T0>(p.x.as_ptr().add(next * p.depth + line).cast());
+            }
         }
         let b = p.panel.as_ptr();
         let mut i = 0;
@@ -178,20 +188,25 @@ unsafe fn step<const R: usize, const V: usize>(
 
 /// Some pairs of a list, all rows of the matrix, `V` vectors of its columns.
 ///
-/// Tiles are high and narrow, for the matrix's rows come as broadcasts from one or two cache lines, its columns as whole
-/// lines: 12 by 2 vectors touch 3 lines for 24 multiply-adds, 6 by 4 would touch 5.
+/// Narrow tiles are higher than those of the product: the rows of a tile are neighbouring channels and need one address
+/// for all.
 ///
 /// # Safety
 /// As [`WgradIsa::by_vectors`].
 #[target_feature(enable = "avx512f")]
 #[expect(unsafe_code, reason = "intrinsics and rows picked by number")]
 unsafe fn wgrad<const V: usize>(p: &Wgrad<'_>) {
+    let most = if V < 3 { 12 } else { rows(V) };
     let mut c = 0;
     // SAFETY: the caller vouches for rows and instruction set; every call ends at or before row `cin`.
     unsafe {
-        while c + 12 <= p.cin {
-            wgrad_tile::<12, V>(p, c);
-            c += 12;
+        while c + most <= p.cin {
+            match V {
+                4 => wgrad_tile::<6, V>(p, c),
+                3 => wgrad_tile::<8, V>(p, c),
+                _ => wgrad_tile::<12, V>(p, c),
+            }
+            c += most;
         }
         match p.cin - c {
             1 => wgrad_tile::<1, V>(p, c),
