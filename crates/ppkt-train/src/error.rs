@@ -34,15 +34,16 @@ pub enum TrainError {
     Tensor(#[from] candle_core::Error),
     /// A value of the run is no longer a finite number.
     #[error(
-        "{what} is not finite at step {step}, first in {layer}; the last good checkpoint is kept: resume it with a \
-         lower learning rate or with gradient clipping (optimizer.clip_norm)"
+        "{what} is not finite at step {step}, seen in {layer}; begin another run with a lower optimizer.lr or with \
+         optimizer.clip_norm (checkpoints made before this step are kept)"
     )]
     NotFinite {
         /// Step at which it was seen, from 0.
         step: u64,
-        /// `loss` or `gradient`.
+        /// `loss`, `gradient`, `parameter` or `validation`.
         what: &'static str,
-        /// The first layer, parameter or input, in the order of the forward pass, that holds such a value.
+        /// Where it came up: the first layer of the forward pass, or the first parameter of the backward pass, that
+        /// holds such a value.
         layer: String,
     },
     /// A file or folder of the run cannot be read or written.
@@ -63,6 +64,9 @@ pub enum TrainError {
         /// Step at which it was seen.
         step: u64,
     },
+    /// The state of an optimiser does not fit its parameters.
+    #[error("{0}; remove this checkpoint's folder to resume from the one before")]
+    State(String),
     /// A checkpoint does not hold what its state says, or does not belong to this run.
     #[error("{problem}: {path:?}")]
     Checkpoint {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use ppkt_data::{Batch, Pair};
 use ppkt_sparse::{LoadMode, SparseTensor, VarStore, rows_of_input};
@@ -12,6 +12,7 @@ use ppkt_teacher::{FeatureMap, Images, PixelRef, TeacherSpec, UpsampleProjection
 
 use crate::config::PretrainConfig;
 use crate::error::{Result, TrainError};
+use crate::optimizer::{with_f32, within};
 
 /// Prefix of the student's tensors, as in SLidR's checkpoints.
 const POINTS: &str = "model_points";
@@ -89,11 +90,6 @@ impl Model {
         &self.store
     }
 
-    /// The 3D network.
-    pub fn student(&self) -> &MinkUNet {
-        &self.student
-    }
-
     /// Embeddings of all voxels.
     ///
     /// # Shapes
@@ -165,6 +161,19 @@ impl Model {
         let bare = name.strip_prefix(POINTS).map(|n| n.trim_start_matches('.'));
         let stage = bare.and_then(|n| stages.iter().position(|s| n.split('.').next() == Some(s)));
         stage.unwrap_or(stages.len())
+    }
+
+    /// Name of the first parameter or running statistic that is not finite, or so large that its square is not: every
+    /// norm squares what it gets.
+    pub(crate) fn faulty_tensor(&self) -> Result<Option<String>> {
+        let limit = f32::MAX.sqrt();
+        let mut faulty = Vec::new();
+        for (name, var) in self.store.all() {
+            if var.dtype() == DType::F32 && !with_f32(var.as_tensor(), |values| within(values, limit))? {
+                faulty.push(name);
+            }
+        }
+        Ok(faulty.into_iter().min_by_key(|name| self.rank(name)))
     }
 
     /// Name of the first place in the forward pass whose values are not finite; used to explain a loss that is not.

@@ -127,22 +127,17 @@ impl Optimizer {
         Self { config: config.clone(), parameters, updates: 0 }
     }
 
-    /// Name of the first parameter, in the order of `before`, whose gradient is not finite.
-    pub fn first_not_finite(
-        &self,
-        grads: &GradStore,
-        before: impl Fn(&str) -> usize,
-    ) -> Result<Option<String>> {
-        let mut found: Option<(usize, &str)> = None;
+    /// Name of the parameter whose gradient is not finite; of several the one of the largest `rank`. Gradients run
+    /// from the loss backwards, so with `rank` growing along the forward pass that is where the fault came up.
+    pub fn faulty_gradient(&self, grads: &GradStore, rank: impl Fn(&str) -> usize) -> Result<Option<String>> {
+        let mut faulty = Vec::new();
         for p in &self.parameters {
             let Some(grad) = grads.get(&p.var) else { continue };
-            let finite = with_f32(grad, |g| g.par_chunks(CHUNK).all(|c| c.iter().all(|v| v.is_finite())))?;
-            let rank = before(&p.name);
-            if !finite && found.is_none_or(|(best, _)| rank < best) {
-                found = Some((rank, &p.name));
+            if !with_f32(grad, |g| within(g, f32::MAX))? {
+                faulty.push(p.name.as_str());
             }
         }
-        Ok(found.map(|(_, name)| name.to_owned()))
+        Ok(faulty.into_iter().max_by_key(|name| rank(name)).map(str::to_owned))
     }
 
     /// Euclidean norm of all gradients together, summed in a fixed order.
@@ -202,9 +197,9 @@ impl Optimizer {
                 let key = format!("{}.{name}", p.name);
                 let tensor = state
                     .get(&key)
-                    .ok_or_else(|| TrainError::Config(format!("the optimiser's state has no {key:?}")))?;
+                    .ok_or_else(|| TrainError::State(format!("the optimiser's state has no {key:?}")))?;
                 if tensor.shape() != p.var.shape() {
-                    return Err(TrainError::Config(format!(
+                    return Err(TrainError::State(format!(
                         "the optimiser's {key:?} has shape {:?}, expected {:?}",
                         tensor.dims(),
                         p.var.dims()
@@ -229,8 +224,13 @@ fn lock(state: &Mutex<Vec<f32>>) -> std::sync::MutexGuard<'_, Vec<f32>> {
     state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
+/// Whether no value is NaN or of a magnitude above `limit`.
+pub(crate) fn within(values: &[f32], limit: f32) -> bool {
+    values.par_chunks(CHUNK).all(|chunk| chunk.iter().all(|v| v.abs() <= limit))
+}
+
 /// Reads a tensor as one f32 slice, without a copy where it lies on the CPU.
-fn with_f32<T>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> T) -> Result<T> {
+pub(crate) fn with_f32<T>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> T) -> Result<T> {
     let tensor = tensor.contiguous()?;
     let (storage, layout) = tensor.storage_and_layout();
     match (&*storage, layout.contiguous_offsets()) {
@@ -422,8 +422,11 @@ mod tests {
         let half = |v: &Var| (v.as_tensor().sqr().unwrap() * 0.5).unwrap();
         let grads = (half(&a) + half(&b)).unwrap().sum_all().unwrap().backward().unwrap();
         assert!((o.gradient_norm(&grads).unwrap() - 5.0).abs() < 1e-9);
-        assert_eq!(o.first_not_finite(&grads, |_| 0).unwrap(), None);
+        assert_eq!(o.faulty_gradient(&grads, |_| 0).unwrap(), None);
+        let both = (a.as_tensor() * f64::NAN).unwrap().add(&(b.as_tensor() * f64::NAN).unwrap()).unwrap();
+        let grads = both.sum_all().unwrap().backward().unwrap();
+        assert_eq!(o.faulty_gradient(&grads, |name| usize::from(name == "a")).unwrap().as_deref(), Some("a"));
         let grads = (b.as_tensor() * f64::NAN).unwrap().sum_all().unwrap().backward().unwrap();
-        assert_eq!(o.first_not_finite(&grads, |_| 0).unwrap().as_deref(), Some("b"));
+        assert_eq!(o.faulty_gradient(&grads, |_| 0).unwrap().as_deref(), Some("b"));
     }
 }

@@ -31,15 +31,8 @@ const LEAST_WIDTH: u32 = 320;
 const UNSEEN: Rgb<u8> = Rgb([24, 24, 28]);
 const PAPER: Rgb<u8> = Rgb([250, 250, 248]);
 
-/// One frame's pixel and point embeddings.
-struct Embedded<'a> {
-    frame: &'a HeldOutFrame,
-    /// Unit embeddings of all pixels, row-major.
-    pixels: Vec<f32>,
-    /// Unit embeddings of the points of all pairs.
-    points: Vec<f32>,
-    dimensions: usize,
-}
+/// Rows that the common directions are found from, at most, over all frames.
+const FIT_ROWS: usize = 20_000;
 
 /// Draws the first `count` frames into `folder`, one picture each and `overview.png` with the first four.
 pub(crate) fn draw(
@@ -50,26 +43,49 @@ pub(crate) fn draw(
 ) -> Result<Vec<PathBuf>> {
     let frames: Vec<&HeldOutFrame> =
         frames.iter().filter(|f| !f.batch.pairs.is_empty()).take(count).collect();
-    let embedded = frames.into_iter().map(|f| embed(f, model)).collect::<Result<Vec<_>>>()?;
-    let all: Vec<f32> = embedded.iter().flat_map(|e| e.pixels.iter().copied()).collect();
-    let Some(basis) = embedded.first().and_then(|e| ColourBasis::fit(&all, e.dimensions)) else {
-        return Ok(Vec::new());
-    };
+    let Some(basis) = common_basis(&frames, model)? else { return Ok(Vec::new()) };
     fs::create_dir_all(folder).map_err(|e| TrainError::io("make the folder of pictures", folder, e))?;
-    let rows: Vec<RgbImage> = embedded.iter().map(|e| row(e, &basis)).collect();
-    let mut written = Vec::new();
     let captions =
         ["photo", "2D teacher: features of the pixels (PCA)", "3D student: features of the points (PCA)"];
-    for (picture, frame) in rows.iter().zip(&embedded) {
-        let name = frame.frame.batch.frames.first().map_or("frame", String::as_str);
-        let path = folder.join(format!("{}.png", file_name(name)));
-        save(&captioned(std::slice::from_ref(picture), &captions), &path)?;
+    let (mut written, mut first_rows) = (Vec::new(), Vec::new());
+    // One frame after another: the embeddings of all pixels of a large frame take hundreds of megabytes.
+    for (number, frame) in frames.iter().enumerate() {
+        let picture = row(frame, model, &basis)?;
+        let name = frame.batch.frames.first().map_or("frame", String::as_str);
+        let path = folder.join(format!("{number:02}-{}.png", file_name(name)));
+        save(&captioned(std::slice::from_ref(&picture), &captions), &path)?;
         written.push(path);
+        if first_rows.len() < 4 {
+            first_rows.push(picture);
+        }
     }
     let overview = folder.join("overview.png");
-    save(&captioned(&rows[..rows.len().min(4)], &captions), &overview)?;
+    save(&captioned(&first_rows, &captions), &overview)?;
     written.push(overview);
     Ok(written)
+}
+
+/// The directions of greatest variance of the pixels' embeddings, from pixels spread over all frames.
+fn common_basis(frames: &[&HeldOutFrame], model: &Model) -> Result<Option<ColourBasis>> {
+    let (mut rows, mut dimensions) = (Vec::new(), 0);
+    for frame in frames {
+        let all = every_pixel(frame);
+        let step = (all.len() * frames.len()).div_ceil(FIT_ROWS).max(1);
+        let some: Vec<Pair> = all.into_iter().step_by(step).collect();
+        let embedded = ppkt_student::unit_norm(&model.at_pixels(&frame.map, &some, Pass::Infer)?)?;
+        dimensions = embedded.dim(1)?;
+        rows.extend(embedded.flatten_all()?.to_vec1::<f32>()?);
+    }
+    Ok(ColourBasis::fit(&rows, dimensions))
+}
+
+/// All pixels of a frame's photograph, row by row.
+fn every_pixel(frame: &HeldOutFrame) -> Vec<Pair> {
+    let (width, height) = frame.batch.images[0].dimensions();
+    (0..height)
+        .flat_map(|row| (0..width).map(move |col| (row, col)))
+        .map(|(row, col)| Pair { view: 0, u: col as f32 + 0.5, v: row as f32 + 0.5, voxel: 0 })
+        .collect()
 }
 
 /// A photograph and, beside it, the features of a teacher in the colours of their principal components.
@@ -97,34 +113,22 @@ pub fn draw_features(teacher: &dyn Teacher, photo: &RgbImage) -> Result<RgbImage
     Ok(picture)
 }
 
-fn embed<'a>(frame: &'a HeldOutFrame, model: &Model) -> Result<Embedded<'a>> {
-    let (width, height) = frame.batch.images[0].dimensions();
-    let every_pixel: Vec<Pair> = (0..height)
-        .flat_map(|row| (0..width).map(move |col| (row, col)))
-        .map(|(row, col)| Pair { view: 0, u: col as f32 + 0.5, v: row as f32 + 0.5, voxel: 0 })
-        .collect();
-    let pixels = ppkt_student::unit_norm(&model.at_pixels(&frame.map, &every_pixel, Pass::Infer)?)?;
-    let voxels = model.voxel_embeddings(&frame.input.voxels, Pass::Infer)?;
-    let points = ppkt_student::unit_norm(&Model::at_points(&voxels, &frame.input, &frame.batch.pairs)?)?;
-    Ok(Embedded {
-        frame,
-        dimensions: pixels.dim(1)?,
-        pixels: pixels.flatten_all()?.to_vec1()?,
-        points: points.flatten_all()?.to_vec1()?,
-    })
-}
-
 /// Photo, teacher and student side by side.
-fn row(embedded: &Embedded<'_>, basis: &ColourBasis) -> RgbImage {
-    let photo = &embedded.frame.batch.images[0];
+fn row(frame: &HeldOutFrame, model: &Model, basis: &ColourBasis) -> Result<RgbImage> {
+    let photo = &frame.batch.images[0];
     let (width, height) = photo.dimensions();
-    let d = embedded.dimensions;
-    let teacher = RgbImage::from_fn(width, height, |x, y| {
-        let at = (y * width + x) as usize * d;
-        Rgb(basis.colour(&embedded.pixels[at..at + d]))
-    });
+    let pixels = ppkt_student::unit_norm(&model.at_pixels(&frame.map, &every_pixel(frame), Pass::Infer)?)?;
+    let dimensions = pixels.dim(1)?;
+    let pixels: Vec<f32> = pixels.flatten_all()?.to_vec1()?;
+    let mut teacher = RgbImage::new(width, height);
+    for (pixel, embedding) in teacher.pixels_mut().zip(pixels.chunks_exact(dimensions)) {
+        *pixel = Rgb(basis.colour(embedding));
+    }
+    let voxels = ppkt_student::unit_norm(&model.voxel_embeddings(&frame.input.voxels, Pass::Infer)?)?;
+    let points: Vec<f32> =
+        Model::at_points(&voxels, &frame.input, &frame.batch.pairs)?.flatten_all()?.to_vec1()?;
     let mut student = RgbImage::from_pixel(width, height, UNSEEN);
-    for (pair, embedding) in embedded.frame.batch.pairs.iter().zip(embedded.points.chunks_exact(d)) {
+    for (pair, embedding) in frame.batch.pairs.iter().zip(points.chunks_exact(dimensions)) {
         let (x, y) = (pair.u as u32, pair.v as u32);
         if x < width && y < height {
             student.put_pixel(x, y, Rgb(basis.colour(embedding)));
@@ -136,7 +140,7 @@ fn row(embedded: &Embedded<'_>, basis: &ColourBasis) -> RgbImage {
         let panel = image::imageops::resize(panel, width * factor, height * factor, FilterType::Nearest);
         image::imageops::replace(&mut picture, &panel, i64::from(i as u32 * (width * factor + GAP)), 0);
     }
-    picture
+    Ok(picture)
 }
 
 /// Rows below one line of captions.

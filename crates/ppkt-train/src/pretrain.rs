@@ -97,6 +97,7 @@ pub fn pretrain(
     stop: &AtomicBool,
 ) -> Result<Summary> {
     config.check()?;
+    let clock = Instant::now();
     let training: Arc<dyn ppkt_data::Dataset> = Arc::from(config.open_training()?);
     let validation: Arc<dyn ppkt_data::Dataset> = Arc::from(config.open_validation()?);
     for note in training.notes() {
@@ -105,43 +106,48 @@ pub fn pretrain(
     let uri = config.teacher_uri()?;
     let teacher = ppkt_teacher::open(&uri, &config.teacher.options)?;
     let provenance = Provenance::of(training.as_ref(), validation.as_ref(), teacher.spec())?;
+    let begun = match start {
+        Start::Fresh => None,
+        Start::Resume => begun_before(config, out)?,
+    };
+    if let Some(folder) = &begun {
+        provenance.compare(folder, observer)?;
+    }
     let loader = Loader::new(training, config.batch.clone(), config.seed)?;
     let model = Model::new(config, teacher.spec())?;
     let optimizer = Optimizer::new(&config.optimizer, model.store().trainable());
-    let folder = folder(config, out, start)?;
-    provenance.keep(&folder)?;
-    let mut run = Run {
-        config,
-        folder,
-        teacher,
-        model,
-        optimizer,
-        objective: config.objective.build(),
-        state: RunState::default(),
+    let held_out = ValidationSet::new(config, validation, teacher.as_ref(), observer)?;
+    // Only now, so that a run that cannot begin leaves no folder behind.
+    let folder = match begun {
+        Some(folder) => folder,
+        None => RunFolder::create(out, &to_toml(config)?)?,
     };
+    provenance.write(&folder)?;
+    let objective = config.objective.build();
+    let state = RunState { skipped: held_out.skipped, ..RunState::default() };
+    let mut run =
+        Run { config, folder, teacher, model, optimizer, objective, state, clock, seconds_before: 0.0 };
     if start == Start::Resume {
         run.load_checkpoint(observer)?;
     }
-    let held_out = ValidationSet::new(config, validation, run.teacher.as_ref(), observer)?;
     run.train(&loader, &held_out, observer, stop)
 }
 
-/// Makes the run folder, or opens it if its configuration is the same.
-fn folder(config: &PretrainConfig, out: &Path, start: Start) -> Result<RunFolder> {
-    let text = to_toml(config)?;
-    if start == Start::Resume
-        && let Some(folder) = RunFolder::open(out)
-    {
-        let there = crate::recipe::resolve(&folder.config().to_string_lossy(), &[])?;
-        if let Some(difference) = first_difference(&there, config) {
-            return Err(TrainError::Config(format!(
-                "the run to resume was begun with other settings: {difference}; resume it without settings, or begin \
-                 another with --out: {out:?}"
-            )));
-        }
-        return Ok(folder);
+/// The run folder to go on with, if a run was begun there; its settings must be the same where they decide results.
+fn begun_before(config: &PretrainConfig, out: &Path) -> Result<Option<RunFolder>> {
+    let Some(folder) = RunFolder::open(out)? else { return Ok(None) };
+    let mut there = crate::recipe::resolve(&folder.config().to_string_lossy(), &[])?;
+    // What does not change a number may be changed on the way.
+    there.data.workers = config.data.workers;
+    there.checkpoint = config.checkpoint.clone();
+    there.pictures = config.pictures.clone();
+    match first_difference(&there, config) {
+        Some(difference) => Err(TrainError::Config(format!(
+            "the run to resume was begun with other settings: {difference}; resume it without settings, or begin \
+             another with --out: {out:?}"
+        ))),
+        None => Ok(Some(folder)),
     }
-    RunFolder::create(out, &text)
 }
 
 /// Everything that lives through a run.
@@ -153,6 +159,10 @@ struct Run<'a> {
     optimizer: Optimizer,
     objective: Box<dyn Objective>,
     state: RunState,
+    /// Started with this sitting.
+    clock: Instant,
+    /// Seconds of the sittings before.
+    seconds_before: f64,
 }
 
 impl Run<'_> {
@@ -164,6 +174,7 @@ impl Run<'_> {
         self.model.load(&checkpoint.model)?;
         self.optimizer.load_state(&checkpoint.optimizer, checkpoint.state.updates)?;
         self.state = checkpoint.state;
+        self.seconds_before = self.state.seconds;
         observer.message(&format!("resumed after step {}", self.state.steps_done));
         Ok(())
     }
@@ -182,6 +193,7 @@ impl Run<'_> {
         if first == 0 {
             let before = self.validate(held_out, observer, &mut events)?;
             self.state.retrieval_before = Some(before);
+            last_validation = Some((0, before));
         }
         observer.begin(first, self.config.steps);
         let accumulate = u64::from(self.config.optimizer.accumulate);
@@ -196,14 +208,14 @@ impl Run<'_> {
                 last_validation = Some((done, self.validate(held_out, observer, &mut events)?));
             }
             if done.is_multiple_of(self.config.checkpoint.every) && done < self.config.steps {
-                self.save_checkpoint(observer)?;
+                self.save_checkpoint(&metrics, observer)?;
             }
         }
         drop(stream);
         observer.end();
         let interrupted = self.state.steps_done < self.config.steps;
-        if self.state.steps_done > first {
-            self.save_checkpoint(observer)?;
+        if self.state.steps_done > first || interrupted {
+            self.save_checkpoint(&metrics, observer)?;
         }
         let after = match last_validation {
             Some((at, retrieval)) if at == self.state.steps_done => retrieval,
@@ -245,7 +257,7 @@ impl Run<'_> {
         let clock = Instant::now();
         line.gradient_norm = self.optimizer.gradient_norm(&grads)? * share;
         if !line.gradient_norm.is_finite() {
-            let layer = self.optimizer.first_not_finite(&grads, |name| self.model.rank(name))?;
+            let layer = self.optimizer.faulty_gradient(&grads, |name| self.model.rank(name))?;
             let layer = layer.unwrap_or_else(|| "the norm over all parameters".into());
             return Err(TrainError::NotFinite { step, what: "gradient", layer });
         }
@@ -253,13 +265,16 @@ impl Run<'_> {
         let clipped = if clip > 0.0 && line.gradient_norm > clip { clip / line.gradient_norm } else { 1.0 };
         line.lr = self.config.optimizer.lr * self.config.schedule.factor(step, self.config.steps);
         self.optimizer.step(&grads, line.lr, share * clipped)?;
+        // Before anything is saved: a checkpoint that cannot be used is worse than none.
+        if let Some(layer) = self.model.faulty_tensor()? {
+            return Err(TrainError::NotFinite { step, what: "parameter", layer });
+        }
         line.seconds.optimizer = clock.elapsed().as_secs_f64();
         line.memory_mib = resident_mib();
         self.state.steps_done += 1;
         self.state.updates = self.optimizer.updates();
         self.state.first_loss.get_or_insert(line.loss);
         self.state.last_loss = Some(line.loss);
-        self.state.seconds += line.seconds.total();
         self.state.skipped += line.skipped.len() as u64;
         Ok(line)
     }
@@ -330,10 +345,14 @@ impl Run<'_> {
         observer: &mut dyn Observer,
         events: &mut EventLog,
     ) -> Result<Retrieval> {
-        let clock = Instant::now();
-        let retrieval = held_out.evaluate(&self.model, self.objective.as_ref(), observer)?;
-        self.state.seconds += clock.elapsed().as_secs_f64();
         let done = self.state.steps_done;
+        let retrieval = match held_out.evaluate(&self.model, self.objective.as_ref(), observer) {
+            Err(TrainError::Objective(ObjectiveError::NotFinite { what, .. })) => {
+                let layer = format!("the {what} embeddings of held-out frames");
+                return Err(TrainError::NotFinite { step: done, what: "validation", layer });
+            }
+            other => other?,
+        };
         events.scalars(
             done,
             &[
@@ -361,7 +380,10 @@ impl Run<'_> {
         )
     }
 
-    fn save_checkpoint(&self, observer: &mut dyn Observer) -> Result<()> {
+    fn save_checkpoint(&mut self, metrics: &MetricsLog, observer: &mut dyn Observer) -> Result<()> {
+        // The steps of a checkpoint must be on record wherever the checkpoint is.
+        metrics.flush()?;
+        self.state.seconds = self.seconds();
         let checkpoint = Checkpoint {
             model: self.model.tensors()?,
             optimizer: self.optimizer.state()?,
@@ -372,13 +394,18 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Seconds of work of all sittings.
+    fn seconds(&self) -> f64 {
+        self.seconds_before + self.clock.elapsed().as_secs_f64()
+    }
+
     fn summary(&self, after: Retrieval, interrupted: bool, pictures: Vec<PathBuf>) -> Summary {
         let state = &self.state;
         let before = state.retrieval_before.unwrap_or(after);
         Summary {
             run: self.folder.root().to_owned(),
             steps: state.steps_done,
-            seconds: state.seconds,
+            seconds: self.seconds(),
             loss: FirstLast {
                 first: state.first_loss.unwrap_or(after.loss),
                 last: state.last_loss.unwrap_or(after.loss),

@@ -5,6 +5,7 @@ use ppkt_teacher::TeacherSpec;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, TrainError};
+use crate::observer::Observer;
 use crate::run_folder::{RunFolder, read_json, write_json};
 
 /// Versions and fingerprints of a run, written as `run.json`.
@@ -14,6 +15,8 @@ pub struct Provenance {
     pub ppkt: String,
     /// Operating system and processor family.
     pub system: String,
+    /// Vector kernels of the sparse network.
+    pub kernels: String,
     /// Frames to train on: name, number and fingerprint.
     pub training: DataFingerprint,
     /// Held-out frames.
@@ -51,6 +54,7 @@ impl Provenance {
         Ok(Self {
             ppkt: env!("CARGO_PKG_VERSION").to_owned(),
             system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+            kernels: ppkt_sparse::simd_path()?.to_owned(),
             training: DataFingerprint::of(training)?,
             validation: DataFingerprint::of(validation)?,
             teacher: teacher.name.clone(),
@@ -58,14 +62,20 @@ impl Provenance {
         })
     }
 
-    /// Writes it into a new run folder, or checks it against what is there.
+    /// Writes it into a run folder that has none yet.
+    pub fn write(&self, folder: &RunFolder) -> Result<()> {
+        let path = folder.provenance();
+        if path.exists() { Ok(()) } else { write_json(&path, self) }
+    }
+
+    /// Checks it against that of a run that is to go on; `observer` hears what may change the last digits.
     ///
     /// # Errors
     /// If frames or weights are not those that the run began with: a resumed run would not be the same run.
-    pub fn keep(&self, folder: &RunFolder) -> Result<()> {
+    pub fn compare(&self, folder: &RunFolder, observer: &mut dyn Observer) -> Result<()> {
         let path = folder.provenance();
         if !path.exists() {
-            return write_json(&path, self);
+            return Ok(());
         }
         let there: Self = read_json(&path)?;
         let changed = [
@@ -73,11 +83,22 @@ impl Provenance {
             ("the held-out frames", there.validation.fingerprint != self.validation.fingerprint),
             ("the teacher's weights", there.teacher_sha256 != self.teacher_sha256),
         ];
-        match changed.iter().find(|(_, changed)| *changed) {
-            Some((what, _)) => Err(TrainError::Config(format!(
+        if let Some((what, _)) = changed.iter().find(|(_, changed)| *changed) {
+            return Err(TrainError::Config(format!(
                 "{what} are not those that this run began with; begin another run with --out, or put them back: {path:?}"
-            ))),
-            None => Ok(()),
+            )));
         }
+        for (what, before, now) in [
+            ("version", &there.ppkt, &self.ppkt),
+            ("system", &there.system, &self.system),
+            ("vector kernels", &there.kernels, &self.kernels),
+        ] {
+            if before != now {
+                observer.message(&format!(
+                    "this run began with {what} {before} and goes on with {now}: losses may differ in the last digits"
+                ));
+            }
+        }
+        Ok(())
     }
 }

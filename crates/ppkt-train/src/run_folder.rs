@@ -21,20 +21,27 @@ use crate::error::{Result, TrainError};
 ///   student.safetensors    the backbone alone: what a user takes away
 ///   pictures/*.png
 /// ```
-#[derive(Clone, Debug)]
+///
+/// As long as the value lives, no other process can open the folder.
+#[derive(Debug)]
 pub struct RunFolder {
     root: PathBuf,
+    /// Held for its lock alone, which the system lifts when the process ends, however it ends.
+    _lock: File,
 }
+
+/// What may lie in a folder in which no run was begun: the lock, and the beginning of a first file whose writer was
+/// killed.
+const REMNANTS: [&str; 2] = [".lock", "config.partial"];
 
 impl RunFolder {
     /// Makes a new run folder that holds `config`.
     ///
     /// # Errors
-    /// If the folder exists and is not empty (a run is never overwritten), or cannot be written.
+    /// If the folder exists and is not empty (a run is never overwritten), cannot be written, or is in use.
     pub fn create(root: &Path, config: &str) -> Result<Self> {
         let occupied = match fs::read_dir(root) {
-            // A run that was killed before its first file was in place leaves only the beginning of that file.
-            Ok(entries) => entries.flatten().any(|e| e.file_name() != "config.partial"),
+            Ok(entries) => entries.flatten().any(|e| REMNANTS.iter().all(|r| e.file_name() != *r)),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => false,
             Err(e) => return Err(TrainError::io("read the run folder", root, e)),
         };
@@ -43,16 +50,48 @@ impl RunFolder {
                 "the run folder is not empty: choose another with --out, or continue its run with --resume: {root:?}"
             )));
         }
-        let folder = Self { root: root.to_owned() };
         fs::create_dir_all(root).map_err(|e| TrainError::io("make the run folder", root, e))?;
+        let folder = Self::lock(root)?;
         write_atomically(&folder.config(), |f| f.write_all(config.as_bytes()))?;
         Ok(folder)
     }
 
-    /// Opens a run folder; `None` if no run was ever begun there.
-    pub fn open(root: &Path) -> Option<Self> {
-        let folder = Self { root: root.to_owned() };
-        folder.config().is_file().then_some(folder)
+    /// Opens a run folder and clears what a killed run left half-written; `None` if no run was ever begun there.
+    ///
+    /// # Errors
+    /// If another process has it open, or it cannot be written.
+    pub fn open(root: &Path) -> Result<Option<Self>> {
+        if !Self::config_in(root).is_file() {
+            return Ok(None);
+        }
+        let folder = Self::lock(root)?;
+        for place in [folder.root.clone(), folder.checkpoints()] {
+            let Ok(entries) = fs::read_dir(&place) else { continue };
+            for path in entries.flatten().map(|e| e.path()) {
+                if path.extension().is_some_and(|e| e == "partial" || e == "part") {
+                    // What is left is only clutter, so a failure to remove it is no reason to stop.
+                    let _ = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+                }
+            }
+        }
+        Ok(Some(folder))
+    }
+
+    fn lock(root: &Path) -> Result<Self> {
+        let path = root.join(".lock");
+        let lock = File::create(&path).map_err(|e| TrainError::io("lock the run folder", &path, e))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { root: root.to_owned(), _lock: lock }),
+            Err(fs::TryLockError::WouldBlock) => Err(TrainError::Config(format!(
+                "another process is writing this run: wait for it, or choose another folder with --out: {root:?}"
+            ))),
+            Err(fs::TryLockError::Error(e)) => Err(TrainError::io("lock the run folder", &path, e)),
+        }
+    }
+
+    /// The configuration of the run in `root`, whether or not there is one.
+    pub fn config_in(root: &Path) -> PathBuf {
+        root.join("config.toml")
     }
 
     /// The folder itself.
@@ -62,7 +101,7 @@ impl RunFolder {
 
     /// The resolved configuration.
     pub fn config(&self) -> PathBuf {
-        self.root.join("config.toml")
+        Self::config_in(&self.root)
     }
 
     /// Versions and fingerprints.
@@ -177,6 +216,11 @@ impl MetricsLog {
         Ok(kept)
     }
 
+    /// Brings all lines to the disk.
+    pub fn flush(&self) -> Result<()> {
+        self.file.sync_data().map_err(|e| TrainError::io("write the metrics", &self.path, e))
+    }
+
     /// Adds one line.
     pub fn push(&mut self, entry: &impl Serialize) -> Result<()> {
         let mut line = serde_json::to_string(entry)
@@ -204,9 +248,29 @@ mod tests {
     fn a_run_that_was_killed_before_its_first_file_can_begin_again() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("config.partial"), "see").unwrap();
-        assert!(RunFolder::open(dir.path()).is_none());
-        RunFolder::create(dir.path(), "seed = 1\n").unwrap();
-        assert!(RunFolder::open(dir.path()).is_some());
+        assert!(RunFolder::open(dir.path()).unwrap().is_none());
+        drop(RunFolder::create(dir.path(), "seed = 1\n").unwrap());
+        assert!(RunFolder::open(dir.path()).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_run_folder_is_open_only_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = RunFolder::create(dir.path(), "seed = 1\n").unwrap();
+        assert!(RunFolder::open(dir.path()).unwrap_err().to_string().contains("another process"));
+        drop(first);
+        assert!(RunFolder::open(dir.path()).unwrap().is_some());
+    }
+
+    #[test]
+    fn what_a_killed_run_left_half_written_is_cleared() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(RunFolder::create(dir.path(), "seed = 1\n").unwrap());
+        fs::create_dir_all(dir.path().join("checkpoints/.000010.partial")).unwrap();
+        fs::write(dir.path().join("student.safetensors.77.part"), "x").unwrap();
+        drop(RunFolder::open(dir.path()).unwrap());
+        assert!(!dir.path().join("checkpoints/.000010.partial").exists());
+        assert!(!dir.path().join("student.safetensors.77.part").exists());
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub struct ScheduleConfig {
     pub decay: Decay,
     /// Share of the run in which the rate rises linearly from near zero to the peak, from 0 to below 1.
     pub warmup_share: f64,
-    /// Factor at the last step, for cosine and one-cycle.
+    /// Factor that cosine and one-cycle end at, just after the last step.
     pub final_factor: f64,
     /// Exponent of the polynomial.
     pub power: f64,
@@ -69,6 +69,11 @@ impl ScheduleConfig {
                 "schedule.warmup_share is {}; it must lie from 0 to below 1",
                 self.warmup_share
             ));
+        }
+        if self.decay == Decay::OneCycle && self.warmup_share > 0.0 {
+            return Some(
+                "schedule.warmup_share must be 0 for one-cycle, which rises by itself (rise_share)".into(),
+            );
         }
         if self.period == 0 {
             return Some("schedule.period is 0; it must be at least 1".into());

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use candle_core::Tensor;
-use ppkt_data::{Batch, BatchConfig, Dataset, Loader, Pair};
+use ppkt_data::{Batch, Dataset, Loader, OnDamaged, Pair};
 use ppkt_objective::{Embeddings, Objective, retrieval, sample_without_replacement};
 use ppkt_teacher::{FeatureMap, Teacher};
 use rand::RngExt;
@@ -47,6 +47,8 @@ pub(crate) struct HeldOutFrame {
 /// one cell have nearly the same feature and nothing could tell them apart.
 pub(crate) struct ValidationSet {
     pub frames: Vec<HeldOutFrame>,
+    /// Frames that were left out because they are damaged.
+    pub skipped: u64,
 }
 
 impl ValidationSet {
@@ -63,32 +65,25 @@ impl ValidationSet {
                 dataset.name()
             )));
         }
-        let frames_there = dataset.len();
-        let batches = BatchConfig {
-            frames_per_batch: 1,
-            max_pairs: 0,
-            max_points: 0,
-            ..config.batch.clone().without_augmentation()
-        };
-        let loader = Loader::new(dataset, batches, config.seed)?;
+        let loader = Loader::new(dataset, config.batch.clone(), config.seed)?;
         let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
         rng.set_stream(CANDIDATE_STREAM);
-        let (mut frames, mut found) = (Vec::new(), 0);
-        for index in 0..frames_there {
+        let (mut frames, mut found, mut skipped) = (Vec::new(), 0, 0);
+        let order = loader.order(0);
+        let usual = config.validation.frames.min(order.len()) as u64;
+        for (done, &index) in order.iter().enumerate() {
             if frames.len() >= config.validation.frames && found >= config.validation.candidates {
                 break;
             }
-            observer.progress(
-                "held-out frames",
-                index as u64,
-                config.validation.frames.min(frames_there) as u64,
-            );
-            let batch = loader.batch(index as u64)?;
-            if let [damaged, ..] = batch.skipped.as_slice() {
-                // Another frame stands in its place, which has its own turn: it must not be counted twice.
-                observer.message(&format!("held-out frame {damaged:?} is damaged and left out"));
-                continue;
-            }
+            observer.progress("held-out frames", done as u64, usual);
+            let batch = match loader.frame(index as usize) {
+                Err(e) if config.batch.on_damaged == OnDamaged::Skip => {
+                    observer.message(&format!("a damaged held-out frame is left out: {e}"));
+                    skipped += 1;
+                    continue;
+                }
+                other => other?,
+            };
             let input = Input::new(&batch)?;
             let map = teacher.features(&input.images)?;
             let candidates = one_per_cell(&batch.pairs, &map, &mut rng)?;
@@ -108,7 +103,7 @@ impl ValidationSet {
             ));
         }
         keep(&mut frames, found, config.validation.candidates.min(found), &mut rng);
-        Ok(Self { frames })
+        Ok(Self { frames, skipped })
     }
 
     /// Loss and retrieval, with the networks in inference mode.

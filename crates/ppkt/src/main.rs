@@ -6,6 +6,7 @@
 mod bars;
 mod cli;
 mod commands;
+mod output;
 
 use std::process::ExitCode;
 

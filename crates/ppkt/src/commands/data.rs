@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use ppkt_data::{DataUri, Inspection, Report, Severity, Split};
 
 use crate::cli::Data;
+use crate::output::say;
 
 /// Runs one of the commands.
 pub(crate) fn run(command: &Data, json: bool) -> Result<()> {
@@ -16,9 +17,9 @@ pub(crate) fn run(command: &Data, json: bool) -> Result<()> {
         Data::Inspect { uri } => {
             let inspection = ppkt_data::inspect(&uri.parse()?)?;
             if json {
-                println!("{}", serde_json::to_string(&inspection)?);
+                say!("{}", serde_json::to_string(&inspection)?);
             } else {
-                show_inspection(&inspection);
+                show_inspection(&inspection)?;
             }
             Ok(())
         }
@@ -27,33 +28,38 @@ pub(crate) fn run(command: &Data, json: bool) -> Result<()> {
     }
 }
 
-fn show_inspection(i: &Inspection) {
-    println!("{} ({})", i.uri, i.title);
-    println!("frames       {} to train on, {} held out", i.train, i.validation);
+fn show_inspection(i: &Inspection) -> Result<()> {
+    say!("{} ({})", i.uri, i.title);
+    say!("frames       {} to train on, {} held out", i.train, i.validation);
     match &i.classes {
         Some(classes) => {
-            println!("classes      {}: {}", classes.names().len() - 1, classes.names()[1..].join(", "))
+            say!("classes      {}: {}", classes.names().len() - 1, classes.names()[1..].join(", "))
         }
-        None => println!("classes      none"),
+        None => say!("classes      none"),
     }
     let extent = i.first.bounds_m.map(|[low, high]| high - low);
-    println!(
+    say!(
         "first frame  {}: {} points in {:.2} × {:.2} × {:.2} m",
-        i.first.name, i.first.points, extent[0], extent[1], extent[2]
+        i.first.name,
+        i.first.points,
+        extent[0],
+        extent[1],
+        extent[2]
     );
     for view in &i.first.views {
         let [fx, fy, cx, cy] = view.intrinsics;
-        println!("  view       {}×{} pixels, {}", view.size[0], view.size[1], view.lens);
-        println!("             fx {fx:.1}, fy {fy:.1}, cx {cx:.1}, cy {cy:.1} (first pixel's centre at 0.5)");
+        say!("  view       {}×{} pixels, {}", view.size[0], view.size[1], view.lens);
+        say!("             fx {fx:.1}, fy {fy:.1}, cx {cx:.1}, cy {cy:.1} (first pixel's centre at 0.5)");
         if let (Some(share), Some([near, far])) = (view.depth, view.depth_m) {
-            println!("             depth at {:.0} % of the pixels, {near:.2} to {far:.2} m", 100.0 * share);
+            say!("             depth at {:.0} % of the pixels, {near:.2} to {far:.2} m", 100.0 * share);
         }
     }
-    println!("licence      {}", i.licence);
-    println!("fingerprint  {}", i.fingerprint);
+    say!("licence      {}", i.licence);
+    say!("fingerprint  {}", i.fingerprint);
     for note in &i.notes {
-        println!("note         {note}");
+        say!("note         {note}");
     }
+    Ok(())
 }
 
 fn verify(uri: &DataUri, pictures: Option<&Path>, frames: usize, json: bool) -> Result<()> {
@@ -71,12 +77,12 @@ fn verify(uri: &DataUri, pictures: Option<&Path>, frames: usize, json: bool) -> 
         None => 0,
     };
     if json {
-        println!("{}", serde_json::to_string(&report)?);
+        say!("{}", serde_json::to_string(&report)?);
     } else {
-        show_report(&report);
+        show_report(&report)?;
         if let (Some(folder), true) = (pictures, drawn > 0) {
-            println!("\n{drawn} pictures in {}: the coloured lines are edges of depth;", folder.display());
-            println!("they must lie on the outlines of things in the photo");
+            say!("\n{drawn} pictures in {}: the coloured lines are edges of depth;", folder.display());
+            say!("they must lie on the outlines of things in the photo");
         }
     }
     match report.errors() {
@@ -101,23 +107,23 @@ fn draw(uri: &DataUri, folder: &Path, frames: usize) -> Result<usize> {
             .chars()
             .map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' })
             .collect();
-        let path = folder.join(format!("{name}.png"));
+        let path = folder.join(format!("{i:02}-{name}.png"));
         picture.save(&path).with_context(|| format!("cannot write the picture {path:?}"))?;
         drawn += 1;
     }
     Ok(drawn)
 }
 
-fn show_report(r: &Report) {
-    println!("{} ({})", r.uri, r.title);
-    println!("frames        {} to train on, {} held out", r.train, r.validation);
-    println!("checked       {}, of which {} are good", r.checked, r.good);
+fn show_report(r: &Report) -> Result<()> {
+    say!("{} ({})", r.uri, r.title);
+    say!("frames        {} to train on, {} held out", r.train, r.validation);
+    say!("checked       {}, of which {} are good", r.checked, r.good);
     if let Some([width, height]) = r.image_size {
-        println!("photos        {width}×{height} pixels");
+        say!("photos        {width}×{height} pixels");
     }
     if let Some(d) = &r.depth {
-        println!("depth         {:.2} to {:.2} m, median {:.2} m", d.near_m, d.far_m, d.median_m);
-        println!(
+        say!("depth         {:.2} to {:.2} m, median {:.2} m", d.near_m, d.far_m, d.median_m);
+        say!(
             "              {:.0} % of the pixels measured, {:.0} % of these seen by the photo",
             100.0 * d.valid,
             100.0 * d.seen
@@ -125,31 +131,32 @@ fn show_report(r: &Report) {
     }
     if let Some(g) = &r.registration {
         let [right, down] = g.best_shift_px;
-        println!(
+        say!(
             "registration  edges of depth and colour agree best when shifted by ({right}, {down}) pixels, {:.2} times \
              better than unshifted",
             g.gain
         );
     }
     if let Some(m) = r.neighbours_differ_m {
-        println!("poses         neighbouring frames differ by {:.1} mm in depth (median)", 1000.0 * m);
+        say!("poses         neighbouring frames differ by {:.1} mm in depth (median)", 1000.0 * m);
     }
     if let Some(classes) = &r.classes {
         let shares: Vec<String> =
             classes.iter().map(|c| format!("{} {:.1} %", c.name, 100.0 * c.share)).collect();
-        println!("classes       {}", shares.join(", "));
+        say!("classes       {}", shares.join(", "));
     }
     for note in &r.notes {
-        println!("note          {note}");
+        say!("note          {note}");
     }
     if r.faults.is_empty() {
-        println!("no fault found");
+        say!("no fault found");
     }
     for fault in &r.faults {
         let severity = if fault.severity == Severity::Error { "FAULT" } else { "warning" };
         let frame = fault.frame.as_ref().map(|f| format!(" (frame {f})")).unwrap_or_default();
-        println!("{severity}: {}{frame}: {}", fault.kind, fault.message);
+        say!("{severity}: {}{frame}: {}", fault.kind, fault.message);
     }
+    Ok(())
 }
 
 fn synth(rooms: &DataUri, out: &Path, json: bool) -> Result<()> {
@@ -163,9 +170,9 @@ fn synth(rooms: &DataUri, out: &Path, json: bool) -> Result<()> {
     bar.finish_and_clear();
     let frames = written?;
     if json {
-        println!("{}", serde_json::json!({ "frames": frames, "folder": out }));
+        say!("{}", serde_json::json!({ "frames": frames, "folder": out }));
     } else {
-        println!("{frames} frames in {}; use them as frames:{}", out.display(), out.display());
+        say!("{frames} frames in {}; use them as frames:{}", out.display(), out.display());
     }
     Ok(())
 }

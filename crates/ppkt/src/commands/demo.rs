@@ -7,6 +7,7 @@ use ppkt_train::Start;
 
 use crate::cli::Demo;
 use crate::commands::pretrain;
+use crate::output::say;
 
 /// Runs the recipe `demo` and shows what came out.
 pub(crate) fn run(arguments: &Demo, json: bool) -> Result<()> {
@@ -14,8 +15,8 @@ pub(crate) fn run(arguments: &Demo, json: bool) -> Result<()> {
     let config = ppkt_train::resolve("demo", &overrides)?;
     let out = arguments.out.clone().unwrap_or_else(free_folder);
     if !json {
-        println!("A small 3D network learns from a 2D one: no labels, only which pixel sees which point.");
-        println!("Rooms are rendered as they are needed; held-out rooms are never trained on.\n");
+        say!("A small 3D network learns from a 2D one: no labels, only which pixel sees which point.");
+        say!("Rooms are rendered as they are needed; held-out rooms are never trained on.\n");
     }
     pretrain::train(&config, &out, Start::Fresh, json)
 }

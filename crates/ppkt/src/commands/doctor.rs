@@ -1,5 +1,6 @@
 //! `ppkt doctor`: what this program found on this machine.
 
+use crate::output::say;
 use anyhow::Result;
 use ppkt_teacher::HubSettings;
 use serde::Serialize;
@@ -23,23 +24,23 @@ struct Findings {
 pub(crate) fn run(json: bool) -> Result<()> {
     let findings = look();
     if json {
-        println!("{}", serde_json::to_string(&findings)?);
+        say!("{}", serde_json::to_string(&findings)?);
         return Ok(());
     }
-    println!("ppkt {} on {}", findings.version, findings.system);
-    println!("devices              {}", findings.devices.join(", "));
-    println!("threads              {} of {} cores (--threads N)", findings.threads, findings.cores);
-    println!(
+    say!("ppkt {} on {}", findings.version, findings.system);
+    say!("devices              {}", findings.devices.join(", "));
+    say!("threads              {} of {} cores (--threads N)", findings.threads, findings.cores);
+    say!(
         "vector instructions  {}; the sparse kernels use {}",
         findings.vector_instructions.join(", "),
         findings.kernels
     );
     if let Some(memory) = findings.memory_mib {
-        println!("memory               {memory} MiB");
+        say!("memory               {memory} MiB");
     }
     let offline = if findings.hub_offline { " (offline: HF_HUB_OFFLINE is set)" } else { "" };
-    println!("Hub cache            {}{offline}", findings.hub_cache);
-    println!("log                  {}", findings.log);
+    say!("Hub cache            {}{offline}", findings.hub_cache);
+    say!("log                  {}", findings.log);
     Ok(())
 }
 

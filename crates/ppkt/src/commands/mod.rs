@@ -11,6 +11,7 @@ use clap::CommandFactory;
 use ppkt_train::TrainError;
 
 use crate::cli::{Arguments, Command};
+use crate::output;
 
 /// Runs what was asked for.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -22,8 +23,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Command::Teacher(teacher) => teacher::run(teacher, json),
         Command::Doctor => doctor::run(json),
         Command::Completions { shell } => {
-            clap_complete::generate(*shell, &mut Arguments::command(), "ppkt", &mut std::io::stdout());
-            Ok(())
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Arguments::command(), "ppkt", &mut script);
+            output::bytes(&script)
         }
     }
 }

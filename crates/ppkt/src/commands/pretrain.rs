@@ -10,14 +10,17 @@ use ppkt_train::{PretrainConfig, RunFolder, Start, Summary, TrainError};
 use crate::bars::Bars;
 use crate::cli::Pretrain;
 use crate::commands::teacher;
+use crate::output::{self, say};
 
 /// Resolves the configuration and trains.
 pub(crate) fn run(arguments: &Pretrain, json: bool) -> Result<()> {
     let config = resolve(arguments)?;
     if arguments.print_config {
         config.check()?;
-        print!("{}", ppkt_train::to_toml(&config)?);
-        return Ok(());
+        return match json {
+            true => output::line(format_args!("{}", serde_json::to_string(&config)?)),
+            false => output::bytes(ppkt_train::to_toml(&config)?.as_bytes()),
+        };
     }
     let start = if arguments.resume { Start::Resume } else { Start::Fresh };
     train(&config, &arguments.out, start, json)
@@ -34,10 +37,12 @@ fn resolve(arguments: &Pretrain) -> Result<PretrainConfig> {
     let recipe = match &arguments.recipe {
         Some(recipe) => recipe.clone(),
         None => {
-            let folder = RunFolder::open(&arguments.out).ok_or_else(|| {
-                TrainError::Config(format!("there is no run to resume: {:?}", arguments.out))
-            })?;
-            folder.config().to_string_lossy().into_owned()
+            let config = RunFolder::config_in(&arguments.out);
+            if !config.is_file() {
+                let problem = format!("there is no run to resume: {:?}", arguments.out);
+                return Err(TrainError::Config(problem).into());
+            }
+            config.to_string_lossy().into_owned()
         }
     };
     Ok(ppkt_train::resolve(&recipe, &set)?)
@@ -65,9 +70,9 @@ pub(crate) fn train(config: &PretrainConfig, out: &Path, start: Start, json: boo
     let stop = stop_on_ctrl_c()?;
     let summary = ppkt_train::pretrain(config, out, start, &mut Bars::new(), &stop)?;
     if json {
-        println!("{}", serde_json::to_string(&summary)?);
+        say!("{}", serde_json::to_string(&summary)?);
     } else {
-        show(&summary);
+        show(&summary)?;
     }
     Ok(())
 }
@@ -86,27 +91,28 @@ fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
-fn show(summary: &Summary) {
+fn show(summary: &Summary) -> Result<()> {
     let percent = |share: f64| format!("{:5.1} %", 100.0 * share);
     let (at_1, at_5) = (summary.retrieval_at_1, summary.retrieval_at_5);
-    println!("\n{} steps in {:.0} s", summary.steps, summary.seconds);
-    println!("                          before       after");
-    println!("loss of the batch     {:>10.3}  {:>10.3}", summary.loss.first, summary.loss.last);
-    println!("held-out retrieval@1  {:>10}  {:>10}", percent(at_1.before), percent(at_1.after));
-    println!("held-out retrieval@5  {:>10}  {:>10}", percent(at_5.before), percent(at_5.after));
-    println!(
+    say!("\n{} steps in {:.0} s", summary.steps, summary.seconds);
+    say!("                          before       after");
+    say!("loss of the batch     {:>10.3}  {:>10.3}", summary.loss.first, summary.loss.last);
+    say!("held-out retrieval@1  {:>10}  {:>10}", percent(at_1.before), percent(at_1.after));
+    say!("held-out retrieval@5  {:>10}  {:>10}", percent(at_5.before), percent(at_5.after));
+    say!(
         "(how often a point finds its own pixel among {}; chance {:.1} %)",
         summary.candidates,
         100.0 / summary.candidates as f64
     );
     if summary.skipped > 0 {
-        println!("{} damaged frames were left out; metrics.jsonl names them", summary.skipped);
+        say!("{} damaged frames were left out; metrics.jsonl names them", summary.skipped);
     }
-    println!("\nrun folder  {}", summary.run.display());
+    say!("\nrun folder  {}", summary.run.display());
     if let Some(overview) = summary.pictures.last() {
-        println!("pictures    {}", overview.display());
+        say!("pictures    {}", overview.display());
     }
     if summary.interrupted {
-        println!("\nstopped early; go on with: ppkt pretrain --out {} --resume", summary.run.display());
+        say!("\nstopped early; go on with: ppkt pretrain --out {} --resume", summary.run.display());
     }
+    Ok(())
 }

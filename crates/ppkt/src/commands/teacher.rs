@@ -8,6 +8,7 @@ use ppkt_teacher::{HubName, Inspection, TeacherOptions, TeacherUri};
 use ppkt_train::TrainError;
 
 use crate::cli::Teacher;
+use crate::output::say;
 
 /// Runs one of the commands.
 pub(crate) fn run(command: &Teacher, json: bool) -> Result<()> {
@@ -17,14 +18,14 @@ pub(crate) fn run(command: &Teacher, json: bool) -> Result<()> {
             let stage = stage.as_deref().map(str::parse).transpose().map_err(TrainError::Config)?;
             let options = TeacherOptions { stage, ..Default::default() };
             prefetch(&uri)?;
-            let inspection = ppkt_teacher::inspect(&uri, &options)?;
+            let inspection = ppkt_teacher::inspect(&uri, &options).map_err(TrainError::from)?;
             if let (Some(image), Some(picture)) = (image, picture) {
                 draw(&uri, &options, image, picture)?;
             }
             if json {
-                println!("{}", serde_json::to_string(&inspection)?);
+                say!("{}", serde_json::to_string(&inspection)?);
             } else {
-                show(&inspection);
+                show(&inspection)?;
             }
             Ok(())
         }
@@ -38,12 +39,12 @@ pub(crate) fn run(command: &Teacher, json: bool) -> Result<()> {
             let files = fetch(name)?;
             if json {
                 let weights: Vec<String> = files.weights.iter().map(|p| p.display().to_string()).collect();
-                println!("{}", serde_json::json!({ "weights": weights, "commit": files.commit }));
+                say!("{}", serde_json::json!({ "weights": weights, "commit": files.commit }));
             } else {
                 for file in &files.weights {
-                    println!("{}", file.display());
+                    say!("{}", file.display());
                 }
-                println!("at commit {}; works offline now, with --teacher {uri}", files.commit);
+                say!("at commit {}; works offline now, with --teacher {uri}", files.commit);
             }
             Ok(())
         }
@@ -80,33 +81,37 @@ fn fetch(name: &HubName) -> Result<ppkt_teacher::HubFiles> {
 
 fn draw(uri: &TeacherUri, options: &TeacherOptions, image: &Path, picture: &Path) -> Result<()> {
     let photo = image::open(image).with_context(|| format!("cannot read the image {image:?}"))?.to_rgb8();
-    let teacher = ppkt_teacher::open(uri, options)?;
+    let teacher = ppkt_teacher::open(uri, options).map_err(TrainError::from)?;
     let drawing = ppkt_train::draw_features(teacher.as_ref(), &photo)?;
     drawing.save(picture).with_context(|| format!("cannot write the picture {picture:?}"))?;
     Ok(())
 }
 
-fn show(inspection: &Inspection) {
+fn show(inspection: &Inspection) -> Result<()> {
     let spec = &inspection.spec;
-    println!("{}", spec.name);
-    println!("architecture   {} ({} names)", inspection.architecture, inspection.naming);
-    println!("tensors        {} with {} numbers", inspection.n_tensors, inspection.n_parameters);
-    println!("features       {} channels, one cell for {1}×{1} pixels", spec.channels, spec.stride);
-    println!("stages");
+    say!("{}", spec.name);
+    say!("architecture   {} ({} names)", inspection.architecture, inspection.naming);
+    say!("tensors        {} with {} numbers", inspection.n_tensors, inspection.n_parameters);
+    say!("features       {} channels, one cell for {1}×{1} pixels", spec.channels, spec.stride);
+    say!("stages");
     for stage in &inspection.stages {
         let blocks = if stage.blocks == 1 { "block" } else { "blocks" };
-        println!(
+        say!(
             "  {:10} {:5} channels, stride {:2}, {} {blocks}",
-            stage.stage, stage.channels, stage.stride, stage.blocks
+            stage.stage,
+            stage.channels,
+            stage.stride,
+            stage.blocks
         );
     }
     let p = &inspection.preprocessing;
-    println!("normalised by  mean {:?}, std {:?} (from {})", p.mean, p.std, p.from);
-    println!("sha256         {}", spec.fingerprint);
+    say!("normalised by  mean {:?}, std {:?} (from {})", p.mean, p.std, p.from);
+    say!("sha256         {}", spec.fingerprint);
     if !inspection.unmatched.is_empty() {
-        println!("not used       {}", inspection.unmatched.join(", "));
+        say!("not used       {}", inspection.unmatched.join(", "));
     }
     for note in &inspection.notes {
-        println!("note           {note}");
+        say!("note           {note}");
     }
+    Ok(())
 }

@@ -20,6 +20,8 @@ pub(crate) fn small_run(out: &Path) -> Vec<String> {
         "batch.voxel_size_m=0.15",
         "objective.pairs=128",
         "objective.dimensions=16",
+        "optimizer.accumulate=2",
+        "optimizer.clip_norm=0.5",
         "validation.frames=4",
         "validation.candidates=64",
         "validation.every=5",

@@ -95,8 +95,7 @@ fn an_empty_or_missing_folder_is_named() {
             let output =
                 finish(ppkt().args(small_run(&dir.path().join("run"))).arg(format!("data.train={data}")));
             let name = folder.file_name().unwrap().to_string_lossy();
-            assert!([1, 2].contains(&output.status.code().unwrap()));
-            assert_fails(&output, output.status.code().unwrap(), &[&name]);
+            assert_fails(&output, 2, &[&name]);
         }
     }
 }
@@ -169,6 +168,40 @@ fn a_loss_that_is_not_finite_stops_the_run_and_says_where() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("run");
     let diverge = ["optimizer.kind=sgd", "optimizer.lr=1e30", "optimizer.clip_norm=0"];
-    let output = finish(ppkt().args(small_run(&out)).args(diverge));
-    assert_fails(&output, 1, &["not finite", "step", "model_"]);
+    for every in ["1", "100"] {
+        let run = out.join(every);
+        let often = [format!("checkpoint.every={every}"), format!("validation.every={every}")];
+        let output = finish(ppkt().args(small_run(&run)).args(diverge).args(often));
+        assert_fails(&output, 1, &["not finite", "step 0", "model_", "another run"]);
+        // Nothing that came of the bad step was saved.
+        assert!(!run.join("checkpoints").exists());
+    }
+}
+
+#[test]
+fn a_run_that_cannot_begin_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = seven_scenes(&dir.path().join("data"));
+    let out = dir.path().join("run");
+    let held_out = folder.join("frame-000009.depth.png");
+    let good = fs::read(&held_out).unwrap();
+    truncate(&held_out);
+    assert_fails(&run_on(&folder, &out), 1, &["frame-000009.depth.png"]);
+    assert!(!out.exists());
+    fs::write(held_out, good).unwrap();
+    assert_done(&run_on(&folder, &out));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_standard_output_is_an_error_and_a_closed_one_is_none() {
+    let full = |arguments: &str| {
+        let script = format!("exec \"$0\" {arguments} > /dev/full");
+        finish(std::process::Command::new("sh").args(["-c", &script, env!("CARGO_BIN_EXE_ppkt")]))
+    };
+    for arguments in ["doctor", "completions bash", "pretrain --recipe demo --out x --print-config"] {
+        assert_fails(&full(arguments), 1, &["standard output"]);
+    }
+    let script = "\"$0\" completions bash | true";
+    assert_done(&finish(std::process::Command::new("sh").args(["-c", script, env!("CARGO_BIN_EXE_ppkt")])));
 }

@@ -121,6 +121,10 @@ fn a_run_is_not_resumed_with_other_settings() {
     crate::common::assert_fails(&output, 2, &["optimizer.lr", "0.9"]);
     let output = finish(ppkt().args(small_run(&run)));
     crate::common::assert_fails(&output, 2, &["not empty", "--resume"]);
+    // What changes no number may change.
+    let output =
+        finish(ppkt().args(small_run(&run)).args(["data.workers=0", "checkpoint.keep=1", "--resume"]));
+    assert_done(&output);
 }
 
 #[cfg(unix)]
