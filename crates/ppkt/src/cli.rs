@@ -73,7 +73,7 @@ pub(crate) struct Pretrain {
     /// Frames to train on: synthetic:rooms, nyuv2:DIR, sevenscenes:DIR, tum:DIR, sunrgbd:DIR, frames:DIR.
     #[arg(long, value_name = "URI")]
     pub(crate) data: Option<String>,
-    /// The frozen 2D network: hf:org/name[@revision], file:PATH, builtin:tiny.
+    /// The frozen 2D network: hf:org/name or hf:org/name@revision, file:PATH, builtin:tiny.
     #[arg(long, value_name = "URI")]
     pub(crate) teacher: Option<String>,
     /// Run folder: configuration, metrics, checkpoints, pictures, and the student.
@@ -152,7 +152,7 @@ pub(crate) enum Teacher {
     },
     /// Download a network from the Hub, checked, so that a machine can work offline.
     Fetch {
-        /// Teacher URI, hf:org/name[@revision].
+        /// Teacher URI, hf:org/name or hf:org/name@revision.
         uri: String,
     },
 }
