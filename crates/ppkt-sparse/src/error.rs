@@ -91,6 +91,14 @@ pub enum SparseError {
         /// The strides that exist.
         known: Vec<u32>,
     },
+    /// There is no set of coordinates of this stride.
+    #[error("no coordinates of stride {stride} are known to this manager (it knows {known:?})")]
+    UnknownStride {
+        /// The stride that was asked for.
+        stride: u32,
+        /// The strides that exist.
+        known: Vec<u32>,
+    },
     /// The stride of the result would exceed the range of coordinates.
     #[error("stride {stride} times {factor} is more than the range of coordinates allows ({max})")]
     StrideTooLarge {

@@ -39,12 +39,12 @@ impl CoordinateManager {
     /// The set `factor` times as coarse as that of `stride`, made if need be.
     ///
     /// # Errors
-    /// [`SparseError::NoFinerCoordinates`] where there is no set of `stride`; [`SparseError::StrideTooLarge`].
+    /// [`SparseError::UnknownStride`] where there is no set of `stride`; [`SparseError::StrideTooLarge`].
     pub fn coarser(&self, stride: u32, factor: usize) -> Result<Arc<Coords>, SparseError> {
         let mut sets = lock(&self.sets);
         let Some(fine) = sets.get(&stride).cloned() else {
             let known = sets.keys().copied().collect();
-            return Err(SparseError::NoFinerCoordinates { stride, factor: 1, wanted: stride, known });
+            return Err(SparseError::UnknownStride { stride, known });
         };
         if factor == 1 {
             return Ok(fine);

@@ -61,7 +61,7 @@ impl SparseTensor {
     /// Features on a set that a manager knows.
     ///
     /// # Errors
-    /// [`SparseError::NoFinerCoordinates`] where the manager has no set of `stride`; [`SparseError::Shape`].
+    /// [`SparseError::UnknownStride`] where the manager has no set of `stride`; [`SparseError::Shape`].
     pub fn on(manager: &Arc<CoordinateManager>, stride: u32, features: Tensor) -> Result<Self, SparseError> {
         let coords = manager.coarser(stride, 1)?;
         check_rows("sparse tensor", &features, coords.len())?;

@@ -226,6 +226,8 @@ fn what_does_not_fit_is_refused_with_the_reason() {
         assert!(matches!(conv(&x, &n.tensor(&[1, 3, 3]), spec).unwrap_err(), SparseError::Spec { .. }));
     }
     assert!(matches!(x.manager().coarser(1, 1 << 17).unwrap_err(), SparseError::StrideTooLarge { .. }));
+    let error = SparseTensor::on(x.manager(), 16, features(1, 3)).unwrap_err();
+    assert!(matches!(error, SparseError::UnknownStride { stride: 16, .. }), "{error}");
     let (other, _) = SparseTensor::new(&coords, features(2, 3)).unwrap();
     let error = x.check_same_coords(&other, "add").unwrap_err();
     assert!(matches!(error, SparseError::DifferentCoordinates { op: "add", .. }), "{error}");

@@ -249,8 +249,11 @@ unsafe fn wgrad_tile<const R: usize, const V: usize>(p: &Wgrad<'_>, c: usize) {
         for i in 0..n {
             let ahead = (i + AHEAD).min(n - 1);
             _mm_prefetch::<_MM_HINT_T0>(row_of_x(ahead).cast());
-            for v in 0..V {
-                _mm_prefetch::<_MM_HINT_T0>(row_of_grad(ahead).add(v * LANES).cast());
+            // The gradient's rows are still there when the next tile comes; of `x` it reads other columns.
+            if c == 0 {
+                for v in 0..V {
+                    _mm_prefetch::<_MM_HINT_T0>(row_of_grad(ahead).add(v * LANES).cast());
+                }
             }
             let x = row_of_x(i);
             let g = load::<V>(row_of_grad(i), last);
