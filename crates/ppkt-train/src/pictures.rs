@@ -200,7 +200,7 @@ fn save(picture: &RgbImage, path: &Path) -> Result<()> {
 }
 
 /// A frame's name with everything that is not safe in a file name replaced.
-fn file_name(frame: &str) -> String {
+pub fn file_name(frame: &str) -> String {
     let safe: String =
         frame.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' }).collect();
     safe.trim_matches(['.', '_']).to_owned()

@@ -19,7 +19,7 @@ pub fn recipe_names() -> impl Iterator<Item = &'static str> {
 }
 
 /// The text of a recipe inside the program.
-pub fn recipe_text(name: &str) -> Option<&'static str> {
+fn recipe_text(name: &str) -> Option<&'static str> {
     BUILTIN.iter().find(|(n, _)| *n == name).map(|(_, text)| *text)
 }
 

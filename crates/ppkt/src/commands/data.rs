@@ -102,11 +102,7 @@ fn draw(uri: &DataUri, folder: &Path, frames: usize) -> Result<usize> {
         let index = i * dataset.len() / wanted;
         let Ok(scene) = dataset.sample(index) else { continue };
         let Some(picture) = ppkt_data::draw_registration(&scene) else { continue };
-        let name: String = scene
-            .name
-            .chars()
-            .map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' })
-            .collect();
+        let name = ppkt_train::file_name(&scene.name);
         let path = folder.join(format!("{i:02}-{name}.png"));
         picture.save(&path).with_context(|| format!("cannot write the picture {path:?}"))?;
         drawn += 1;
