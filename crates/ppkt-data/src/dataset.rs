@@ -20,6 +20,12 @@ pub trait Dataset: Send + Sync {
     /// The name of a scene, as a user finds it on disk; known without reading it.
     fn frame_name(&self, index: usize) -> String;
 
+    /// The room, sequence or scan that a frame was taken in: frames of one scene show the same things. Every frame is
+    /// a scene of its own where the dataset does not tell.
+    fn scene_name(&self, index: usize) -> String {
+        self.frame_name(index)
+    }
+
     /// Reads (or makes) a scene.
     ///
     /// # Errors

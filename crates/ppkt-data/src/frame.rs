@@ -57,6 +57,20 @@ pub(crate) fn prepare(scene: Scene, config: &BatchConfig, mut draws: Draws) -> R
     Ok(part)
 }
 
+/// The points that are not farther than `most_m` from every camera, ascending, or `None` if none is. A point that is
+/// not finite is far from everything.
+pub(crate) fn near_points(points: &[[f32; 3]], views: &[View], most_m: f32) -> Option<Vec<u32>> {
+    let centres: Vec<[f32; 3]> = views
+        .iter()
+        .map(|view| view.world_from_camera.translation())
+        .map(|t| [t.x as f32, t.y as f32, t.z as f32])
+        .collect();
+    let squared = |p: &[f32; 3], c: &[f32; 3]| (0..3).map(|k| (p[k] - c[k]) * (p[k] - c[k])).sum::<f32>();
+    let near = |p: &[f32; 3]| centres.iter().any(|c| squared(p, c) <= most_m * most_m);
+    let all = points.iter().all(near);
+    (!all).then(|| (0..points.len() as u32).filter(|&i| near(&points[i as usize])).collect())
+}
+
 /// A cloud and the pixels that see its points, thinned together.
 struct Linked {
     cloud: Cloud,
@@ -69,11 +83,7 @@ impl Linked {
         const GONE: u32 = u32::MAX;
         let mut new_row = vec![GONE; self.cloud.points.len()];
         kept.iter().enumerate().for_each(|(new, &old)| new_row[old as usize] = new as u32);
-        self.cloud.points = kept.iter().map(|&i| self.cloud.points[i as usize]).collect();
-        self.cloud.colours = kept.iter().map(|&i| self.cloud.colours[i as usize]).collect();
-        if let Some(classes) = &mut self.cloud.classes {
-            *classes = kept.iter().map(|&i| classes[i as usize]).collect();
-        }
+        self.cloud.keep(kept);
         self.links.retain_mut(|link| {
             link.point = new_row[link.point as usize];
             link.point != GONE
@@ -82,16 +92,7 @@ impl Linked {
 
     /// Drops points that are farther than `most_m` from every camera, and points that are not finite.
     fn drop_far(&mut self, views: &[View], most_m: f32) {
-        let centres: Vec<[f32; 3]> = views
-            .iter()
-            .map(|view| view.world_from_camera.translation())
-            .map(|t| [t.x as f32, t.y as f32, t.z as f32])
-            .collect();
-        let squared = |p: &[f32; 3], c: &[f32; 3]| (0..3).map(|k| (p[k] - c[k]) * (p[k] - c[k])).sum::<f32>();
-        let near = |p: &[f32; 3]| centres.iter().any(|c| squared(p, c) <= most_m * most_m);
-        let points = &self.cloud.points;
-        if !points.iter().all(near) {
-            let kept: Vec<u32> = (0..points.len() as u32).filter(|&i| near(&points[i as usize])).collect();
+        if let Some(kept) = near_points(&self.cloud.points, views, most_m) {
             self.keep(&kept);
         }
     }
@@ -135,7 +136,7 @@ impl Linked {
 }
 
 /// Refuses what would make pairs wrong or an index run over: a reader that breaks its promise.
-fn check_scene(scene: &Scene) -> Result<(), DataError> {
+pub(crate) fn check_scene(scene: &Scene) -> Result<(), DataError> {
     let Cloud { points, colours, classes } = &scene.cloud;
     let bad = |problem: String| Err(DataError::BadScene { frame: scene.name.clone(), problem });
     if colours.len() != points.len() || classes.as_ref().is_some_and(|c| c.len() != points.len()) {
@@ -155,7 +156,7 @@ fn check_scene(scene: &Scene) -> Result<(), DataError> {
 }
 
 /// Features of the voxels: each the mean over its points.
-fn features(cloud: &Cloud, wanted: &[PointFeature], voxels: &Voxels) -> Vec<f32> {
+pub(crate) fn features(cloud: &Cloud, wanted: &[PointFeature], voxels: &Voxels) -> Vec<f32> {
     let (low, high) = crate::augment::bounds(&cloud.points);
     let middle = [0, 1, 2].map(|c| 0.5 * (low[c] + high[c]));
     let channels = wanted.iter().map(|f| f.channels()).sum();

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rand::RngExt;
 
-use crate::batch::{Batch, BatchConfig, OnDamaged};
-use crate::frame::{Draws, prepare};
+use crate::batch::{BatchConfig, OnDamaged};
+use crate::preparation::{Preparation, Slot};
 use crate::random::{Purpose, stream};
 use crate::stream::BatchStream;
 use crate::{DataError, Dataset, setting};
@@ -16,23 +16,28 @@ use crate::{DataError, Dataset, setting};
 /// [`Self::batch`] is a pure function of the seed and the step: whichever thread asks, in whatever order, a step has
 /// the same batch, and a run that is resumed at step k sees what it would have seen. Each epoch has an order of its
 /// own in which every frame comes once; a batch may reach from one epoch into the next. Clones share everything.
-#[derive(Clone)]
-pub struct Loader(Arc<Inner>);
+pub struct Loader<P: Preparation = BatchConfig>(Arc<Inner<P>>);
 
-struct Inner {
+impl<P: Preparation> Clone for Loader<P> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+struct Inner<P> {
     dataset: Arc<dyn Dataset>,
-    config: BatchConfig,
+    config: P,
     seed: u64,
     /// Orders of the epochs asked for last; only saves time.
     orders: Mutex<Vec<(u64, Arc<[u32]>)>>,
 }
 
-impl Loader {
+impl<P: Preparation> Loader<P> {
     /// A loader over all frames of a dataset.
     ///
     /// # Errors
     /// If a setting cannot be meant, or the dataset has no frame.
-    pub fn new(dataset: Arc<dyn Dataset>, config: BatchConfig, seed: u64) -> Result<Self, DataError> {
+    pub fn new(dataset: Arc<dyn Dataset>, config: P, seed: u64) -> Result<Self, DataError> {
         config.check()?;
         let fine = (1..=u32::MAX as usize).contains(&dataset.len());
         setting::require(
@@ -50,13 +55,13 @@ impl Loader {
     }
 
     /// The settings.
-    pub fn config(&self) -> &BatchConfig {
+    pub fn config(&self) -> &P {
         &self.0.config
     }
 
     /// Steps until every frame has come once.
     pub fn steps_per_epoch(&self) -> u64 {
-        (self.0.dataset.len() as u64).div_ceil(self.0.config.frames_per_batch as u64)
+        (self.0.dataset.len() as u64).div_ceil(self.0.config.frames_per_batch() as u64)
     }
 
     /// The order of an epoch: every frame number once.
@@ -78,9 +83,9 @@ impl Loader {
     ///
     /// # Errors
     /// If a frame is damaged and [`OnDamaged::Fail`] is set, or as many frames in a row are damaged as there are.
-    pub fn batch(&self, step: u64) -> Result<Batch, DataError> {
+    pub fn batch(&self, step: u64) -> Result<P::Batch, DataError> {
         let Inner { dataset, config, seed, .. } = &*self.0;
-        let n_slots = config.frames_per_batch as u64;
+        let n_slots = config.frames_per_batch() as u64;
         let first = step * n_slots;
         // Frames after the batch's own stand in for damaged ones. They come again in their own place: only so does a
         // step not depend on what was damaged before it.
@@ -90,11 +95,11 @@ impl Loader {
             let (mut place, mut tried) = (slot, 0);
             loop {
                 let frame_idx = self.frame_at(place);
-                let error = match self.prepared(frame_idx, config, Draws::new(*seed, place)) {
+                let error = match self.prepared(config, Slot { seed: *seed, frame: frame_idx, place }) {
                     Ok(part) => break parts.push(part),
                     Err(error) => error,
                 };
-                if config.on_damaged == OnDamaged::Fail || error.is_configuration() {
+                if config.on_damaged() == OnDamaged::Fail || error.is_configuration() {
                     return Err(error);
                 }
                 let name = dataset.frame_name(frame_idx);
@@ -108,9 +113,7 @@ impl Loader {
                 substitute += 1;
             }
         }
-        let mut batch = Batch::join(step, config.channels(), parts);
-        batch.skipped = skipped;
-        Ok(batch)
+        Ok(config.join(step, parts, skipped))
     }
 
     /// One frame by its number in the dataset, without augmentation and with all its points and pairs: for
@@ -118,11 +121,10 @@ impl Loader {
     ///
     /// # Errors
     /// If the frame is damaged, whatever [`BatchConfig::on_damaged`] says.
-    pub fn frame(&self, index: usize) -> Result<Batch, DataError> {
-        let config =
-            BatchConfig { max_points: 0, max_pairs: 0, ..self.0.config.clone() }.without_augmentation();
-        let part = self.prepared(index, &config, Draws::new(self.0.seed, 0))?;
-        Ok(Batch::join(0, config.channels(), vec![part]))
+    pub fn frame(&self, index: usize) -> Result<P::Batch, DataError> {
+        let config = self.0.config.plain();
+        let part = self.prepared(&config, Slot { seed: self.0.seed, frame: index, place: 0 })?;
+        Ok(config.join(0, vec![part], Vec::new()))
     }
 
     /// The batches of `n_steps` steps from `first_step` on, in order, made ahead of time by `workers` threads; with
@@ -130,7 +132,7 @@ impl Loader {
     ///
     /// An error takes the place of its batch, and the stream goes on after it. Dropping the stream stops its
     /// threads, at the latest when they have finished the batches they are at.
-    pub fn stream(&self, first_step: u64, n_steps: u64, workers: usize) -> BatchStream {
+    pub fn stream(&self, first_step: u64, n_steps: u64, workers: usize) -> BatchStream<P> {
         BatchStream::new(self.clone(), first_step, n_steps, workers)
     }
 
@@ -142,20 +144,20 @@ impl Loader {
 
     /// A frame read and prepared, or what is wrong with it. A decoder that panics over a damaged file must not take
     /// the run with it.
-    fn prepared(&self, index: usize, config: &BatchConfig, draws: Draws) -> Result<Batch, DataError> {
+    fn prepared(&self, config: &P, slot: Slot) -> Result<P::Batch, DataError> {
         let dataset = &self.0.dataset;
-        let work = || dataset.sample(index).and_then(|scene| prepare(scene, config, draws));
-        without_panic(work, || dataset.frame_name(index))
+        let work = || dataset.sample(slot.frame).and_then(|scene| config.prepare(scene, slot));
+        without_panic(work, || dataset.frame_name(slot.frame))
     }
 
     /// As [`Self::batch`], for threads: whatever a dataset does, a result comes back.
-    pub(crate) fn batch_or_panic_message(&self, step: u64) -> Result<Batch, DataError> {
+    pub(crate) fn batch_or_panic_message(&self, step: u64) -> Result<P::Batch, DataError> {
         without_panic(|| self.batch(step), || format!("of step {step}"))
     }
 }
 
 /// Runs `work`; a panic becomes an error that names the frame.
-fn without_panic<T>(
+pub(crate) fn without_panic<T>(
     work: impl FnOnce() -> Result<T, DataError>,
     frame: impl FnOnce() -> String,
 ) -> Result<T, DataError> {

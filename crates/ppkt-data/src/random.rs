@@ -11,6 +11,7 @@ pub(crate) enum Purpose {
     Image = 2,
     Cloud = 3,
     Thinning = 4,
+    Labels = 5,
 }
 
 /// The stream of one purpose for one item: the epoch for [`Purpose::Order`], else the place in the run's order.

@@ -18,6 +18,17 @@ pub struct Cloud {
     pub classes: Option<Vec<u16>>,
 }
 
+impl Cloud {
+    /// Keeps the points listed, in that order.
+    pub(crate) fn keep(&mut self, kept: &[u32]) {
+        self.points = kept.iter().map(|&i| self.points[i as usize]).collect();
+        self.colours = kept.iter().map(|&i| self.colours[i as usize]).collect();
+        if let Some(classes) = &mut self.classes {
+            *classes = kept.iter().map(|&i| classes[i as usize]).collect();
+        }
+    }
+}
+
 /// One photograph with its camera and pose.
 #[derive(Clone, Debug)]
 pub struct View {

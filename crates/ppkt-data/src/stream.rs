@@ -5,48 +5,49 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use crate::DataError;
-use crate::batch::Batch;
+use crate::batch::BatchConfig;
 use crate::loader::Loader;
+use crate::preparation::Preparation;
 
 /// An iterator over the batches of consecutive steps; see [`Loader::stream`].
-pub struct BatchStream {
-    loader: Loader,
+pub struct BatchStream<P: Preparation = BatchConfig> {
+    loader: Loader<P>,
     next: u64,
     end: u64,
     /// `None` without workers.
-    shared: Option<Arc<Shared>>,
+    shared: Option<Arc<Shared<P::Batch>>>,
     threads: Vec<JoinHandle<()>>,
 }
 
 /// What the consumer and the workers share.
-struct Shared {
-    state: Mutex<State>,
+struct Shared<B> {
+    state: Mutex<State<B>>,
     /// Something was delivered, taken, or stopped.
     changed: Condvar,
 }
 
-struct State {
+struct State<B> {
     /// The step that the next free worker makes.
     next_to_make: u64,
     /// The step that the consumer waits for; nothing is made more than `ahead` beyond it.
     next_to_take: u64,
     ahead: u64,
     end: u64,
-    made: BTreeMap<u64, Result<Batch, DataError>>,
+    made: BTreeMap<u64, Result<B, DataError>>,
     stopped: bool,
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl<B> Shared<B> {
+    fn lock(&self) -> MutexGuard<'_, State<B>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+    fn wait<'a>(&self, state: MutexGuard<'a, State<B>>) -> MutexGuard<'a, State<B>> {
         self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A worker's life: takes the lowest step that nobody makes, while there is room in the queue.
-    fn work(&self, loader: &Loader) {
+    fn work<P: Preparation<Batch = B>>(&self, loader: &Loader<P>) {
         let mut state = self.lock();
         loop {
             if state.stopped || state.next_to_make == state.end {
@@ -67,8 +68,8 @@ impl Shared {
     }
 }
 
-impl BatchStream {
-    pub(crate) fn new(loader: Loader, first_step: u64, n_steps: u64, workers: usize) -> Self {
+impl<P: Preparation> BatchStream<P> {
+    pub(crate) fn new(loader: Loader<P>, first_step: u64, n_steps: u64, workers: usize) -> Self {
         let end = first_step + n_steps;
         let state = State {
             next_to_make: first_step,
@@ -92,8 +93,8 @@ impl BatchStream {
     }
 }
 
-impl Iterator for BatchStream {
-    type Item = Result<Batch, DataError>;
+impl<P: Preparation> Iterator for BatchStream<P> {
+    type Item = Result<P::Batch, DataError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.next == self.end {
@@ -119,9 +120,9 @@ impl Iterator for BatchStream {
     }
 }
 
-impl ExactSizeIterator for BatchStream {}
+impl<P: Preparation> ExactSizeIterator for BatchStream<P> {}
 
-impl Drop for BatchStream {
+impl<P: Preparation> Drop for BatchStream<P> {
     fn drop(&mut self) {
         let Some(shared) = &self.shared else { return };
         shared.lock().stopped = true;
