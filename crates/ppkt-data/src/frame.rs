@@ -23,7 +23,18 @@ impl Draws {
 }
 
 /// A batch of one frame, numbered from zero.
-pub(crate) fn prepare(scene: Scene, config: &BatchConfig, mut draws: Draws) -> Result<Batch, DataError> {
+pub(crate) fn prepare(scene: Scene, config: &BatchConfig, draws: Draws) -> Result<Batch, DataError> {
+    prepare_and_place(scene, config, draws, |_| ())
+}
+
+/// A batch of one frame, numbered from zero; `place` is told where the point of each of its pairs is, before the cloud
+/// is augmented.
+pub(crate) fn prepare_and_place(
+    scene: Scene,
+    config: &BatchConfig,
+    mut draws: Draws,
+    place: impl FnOnce(Vec<[f32; 3]>),
+) -> Result<Batch, DataError> {
     check_scene(&scene)?;
     let n_read = scene.cloud.points.len();
     let links = link(&scene, &config.link);
@@ -46,13 +57,14 @@ pub(crate) fn prepare(scene: Scene, config: &BatchConfig, mut draws: Draws) -> R
         part.pairs = kept.iter().map(|&i| part.pairs[i as usize]).collect();
     }
 
+    // Until the end a pair names its point.
+    place(part.pairs.iter().map(|pair| frame.cloud.points[pair.voxel as usize]).collect());
     config.augment3d.apply(&mut frame.cloud, &mut draws.cloud);
     let voxels = voxelise(&frame.cloud.points, config.voxel_size_m)
         .map_err(|e| DataError::BadScene { frame: name, problem: format!("{e}; is it in metres?") })?;
     part.coords = voxels.coords.iter().map(|&[x, y, z]| [0, x, y, z]).collect();
     part.features = features(&frame.cloud, &config.features, &voxels);
     part.n_points = frame.cloud.points.len();
-    // Until here a pair named its point.
     part.pairs.iter_mut().for_each(|pair| pair.voxel = voxels.voxel_of_point[pair.voxel as usize]);
     Ok(part)
 }

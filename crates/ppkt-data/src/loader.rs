@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rand::RngExt;
 
-use crate::batch::{BatchConfig, OnDamaged};
+use crate::batch::{Batch, BatchConfig, OnDamaged};
+use crate::frame::{Draws, prepare_and_place};
 use crate::preparation::{Preparation, Slot};
 use crate::random::{Purpose, stream};
 use crate::stream::BatchStream;
@@ -153,6 +154,24 @@ impl<P: Preparation> Loader<P> {
     /// As [`Self::batch`], for threads: whatever a dataset does, a result comes back.
     pub(crate) fn batch_or_panic_message(&self, step: u64) -> Result<P::Batch, DataError> {
         without_panic(|| self.batch(step), || format!("of step {step}"))
+    }
+}
+
+impl Loader<BatchConfig> {
+    /// As [`Self::frame`], with the positions of the points of its pairs, metres, in the world of the scene: for
+    /// pictures of clouds.
+    ///
+    /// # Errors
+    /// If the frame is damaged, whatever [`BatchConfig::on_damaged`] says.
+    pub fn frame_with_points(&self, index: usize) -> Result<(Batch, Vec<[f32; 3]>), DataError> {
+        let (dataset, config) = (&self.0.dataset, self.0.config.plain());
+        let mut points = Vec::new();
+        let work = || {
+            let place = |of_pairs| points = of_pairs;
+            prepare_and_place(dataset.sample(index)?, &config, Draws::new(self.0.seed, 0), place)
+        };
+        let part = without_panic(work, || dataset.frame_name(index))?;
+        Ok((config.join(0, vec![part], Vec::new()), points))
     }
 }
 

@@ -34,25 +34,26 @@ const PAPER: Rgb<u8> = Rgb([250, 250, 248]);
 /// Rows that the common directions are found from, at most, over all frames.
 const FIT_ROWS: usize = 20_000;
 
-/// Draws the first `count` frames into `folder`, one picture each and `overview.png` with the first four.
+/// The first `count` frames that have something to show.
+pub(crate) fn worth_drawing(frames: &[HeldOutFrame], count: usize) -> Vec<&HeldOutFrame> {
+    frames.iter().filter(|f| !f.batch.pairs.is_empty()).take(count).collect()
+}
+
+/// Draws frames into `folder`, one picture each and `overview.png` with the first four.
 pub(crate) fn draw(
     folder: &Path,
-    frames: &[HeldOutFrame],
-    count: usize,
+    frames: &[&HeldOutFrame],
     model: &Model,
+    basis: &ColourBasis,
 ) -> Result<Vec<PathBuf>> {
-    let frames: Vec<&HeldOutFrame> =
-        frames.iter().filter(|f| !f.batch.pairs.is_empty()).take(count).collect();
-    let Some(basis) = common_basis(&frames, model)? else { return Ok(Vec::new()) };
     fs::create_dir_all(folder).map_err(|e| TrainError::io("make the folder of pictures", folder, e))?;
     let captions =
         ["photo", "2D teacher: features of the pixels (PCA)", "3D student: features of the points (PCA)"];
     let (mut written, mut first_rows) = (Vec::new(), Vec::new());
     // One frame after another: the embeddings of all pixels of a large frame take hundreds of megabytes.
-    for (number, frame) in frames.iter().enumerate() {
-        let picture = row(frame, model, &basis)?;
-        let name = frame.batch.frames.first().map_or("frame", String::as_str);
-        let path = folder.join(format!("{number:02}-{}.png", file_name(name)));
+    for (number, &frame) in frames.iter().enumerate() {
+        let picture = row(frame, model, basis)?;
+        let path = folder.join(format!("{}.png", numbered(number, frame)));
         save(&captioned(std::slice::from_ref(&picture), &captions), &path)?;
         written.push(path);
         if first_rows.len() < 4 {
@@ -65,8 +66,14 @@ pub(crate) fn draw(
     Ok(written)
 }
 
+/// Name of the files that show a frame, without an ending: pictures and samples of one frame are named alike.
+pub(crate) fn numbered(number: usize, frame: &HeldOutFrame) -> String {
+    let name = frame.batch.frames.first().map_or("frame", String::as_str);
+    format!("{number:02}-{}", file_name(name))
+}
+
 /// The directions of greatest variance of the pixels' embeddings, from pixels spread over all frames.
-fn common_basis(frames: &[&HeldOutFrame], model: &Model) -> Result<Option<ColourBasis>> {
+pub(crate) fn common_basis(frames: &[&HeldOutFrame], model: &Model) -> Result<Option<ColourBasis>> {
     let (mut rows, mut dimensions) = (Vec::new(), 0);
     for frame in frames {
         let all = every_pixel(frame);

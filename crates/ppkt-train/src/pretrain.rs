@@ -24,6 +24,7 @@ use crate::pictures;
 use crate::provenance::Provenance;
 use crate::recipe::{first_difference, to_toml};
 use crate::run_folder::{MetricsLog, RunFolder};
+use crate::samples;
 use crate::tensorboard::EventLog;
 use crate::validation::{Retrieval, ValidationSet};
 
@@ -222,16 +223,16 @@ impl Run<'_> {
             _ => self.validate(held_out, observer, &mut events)?,
         };
         self.model.save_student(&self.folder.student(), self.config, self.teacher.spec())?;
-        let pictures = match interrupted {
-            true => Vec::new(),
-            false => pictures::draw(
-                &self.folder.pictures(),
-                &held_out.frames,
-                self.config.pictures.frames,
-                &self.model,
-            )?,
-        };
+        let pictures = if interrupted { Vec::new() } else { self.show(held_out)? };
         Ok(self.summary(after, interrupted, pictures))
+    }
+
+    /// Draws held-out frames, and leaves the clouds of the first of them for the page.
+    fn show(&self, held_out: &ValidationSet) -> Result<Vec<PathBuf>> {
+        let frames = pictures::worth_drawing(&held_out.frames, self.config.pictures.frames);
+        let Some(basis) = pictures::common_basis(&frames, &self.model)? else { return Ok(Vec::new()) };
+        samples::of_pretraining(&self.folder.samples(), &frames, &held_out.loader, &self.model, &basis)?;
+        pictures::draw(&self.folder.pictures(), &frames, &self.model, &basis)
     }
 
     /// One update of the parameters, from as many batches as are accumulated.
@@ -353,6 +354,8 @@ impl Run<'_> {
             }
             other => other?,
         };
+        // Opened anew, so that a measurement that is made again after a resumption takes the place of the first.
+        MetricsLog::open(&self.folder.validation(), done)?.push(&Measured { step: done, retrieval })?;
         events.scalars(
             done,
             &[
@@ -418,6 +421,15 @@ impl Run<'_> {
             pictures,
         }
     }
+}
+
+/// One line of `validation.jsonl`.
+#[derive(Serialize)]
+struct Measured {
+    /// Steps done before it.
+    step: u64,
+    #[serde(flatten)]
+    retrieval: Retrieval,
 }
 
 /// Adds up the time between calls.

@@ -16,10 +16,12 @@ use crate::error::{Result, TrainError};
 ///   config.toml            as resolved; `ppkt pretrain --recipe run/config.toml …` repeats it
 ///   run.json               versions, fingerprints of data and weights
 ///   metrics.jsonl          one line a step
+///   validation.jsonl       one line for each measurement on held-out frames
 ///   events.out.tfevents.*  the same for TensorBoard
 ///   checkpoints/000500/    model.safetensors, optimizer.safetensors, state.json
 ///   student.safetensors    the backbone alone: what a user takes away
 ///   pictures/*.png
+///   samples/*.ply          clouds for the page, see `ppkt_data::SampleCloud`
 /// ```
 ///
 /// As long as the value lives, no other process can open the folder.
@@ -114,6 +116,11 @@ impl RunFolder {
         self.root.join("metrics.jsonl")
     }
 
+    /// One JSON object a line and measurement on held-out frames; `step` is the number of steps done before it.
+    pub fn validation(&self) -> PathBuf {
+        self.root.join("validation.jsonl")
+    }
+
     /// The folder of the checkpoints.
     pub fn checkpoints(&self) -> PathBuf {
         self.root.join("checkpoints")
@@ -127,6 +134,11 @@ impl RunFolder {
     /// The folder of the pictures.
     pub fn pictures(&self) -> PathBuf {
         self.root.join("pictures")
+    }
+
+    /// The folder of the clouds that the page shows.
+    pub fn samples(&self) -> PathBuf {
+        self.root.join("samples")
     }
 }
 

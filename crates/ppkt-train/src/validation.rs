@@ -35,6 +35,8 @@ pub struct Retrieval {
 
 /// One held-out frame, ready for the networks.
 pub(crate) struct HeldOutFrame {
+    /// Its number in the dataset.
+    pub index: usize,
     pub batch: Batch,
     pub input: Input,
     pub map: FeatureMap,
@@ -47,6 +49,8 @@ pub(crate) struct HeldOutFrame {
 /// one cell have nearly the same feature and nothing could tell them apart.
 pub(crate) struct ValidationSet {
     pub frames: Vec<HeldOutFrame>,
+    /// Reads them again, with what only pictures need.
+    pub loader: Loader,
     /// Frames that were left out because they are damaged.
     pub skipped: u64,
 }
@@ -88,7 +92,7 @@ impl ValidationSet {
             let map = teacher.features(&input.images)?;
             let candidates = one_per_cell(&batch.pairs, &map, &mut rng)?;
             found += candidates.len();
-            frames.push(HeldOutFrame { batch, input, map, candidates });
+            frames.push(HeldOutFrame { index: index as usize, batch, input, map, candidates });
         }
         observer.progress_done("held-out frames");
         if found < 2 {
@@ -103,7 +107,7 @@ impl ValidationSet {
             ));
         }
         keep(&mut frames, found, config.validation.candidates.min(found), &mut rng);
-        Ok(Self { frames, skipped })
+        Ok(Self { frames, loader, skipped })
     }
 
     /// Loss and retrieval, with the networks in inference mode.

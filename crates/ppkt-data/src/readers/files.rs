@@ -18,7 +18,7 @@ const MAX_FILE_BYTES: u64 = 1 << 30;
 const MAX_TEXT_BYTES: u64 = 64 << 20;
 
 /// Bytes of a file that must be there, `what` naming it for messages.
-fn read(path: &Path, what: &'static str, max_bytes: u64) -> Result<Vec<u8>, DataError> {
+pub(crate) fn read(path: &Path, what: &'static str, max_bytes: u64) -> Result<Vec<u8>, DataError> {
     let fail = |source| DataError::Read { what, path: path.to_owned(), source };
     let meta = std::fs::metadata(path).map_err(fail)?;
     if meta.is_dir() {

@@ -13,6 +13,7 @@ mod sunrgbd;
 mod text;
 mod tum;
 
+pub(crate) use files::read as read_bytes;
 pub(crate) use folder::{FolderDataset, FrameFiles, Layout, PoseSource};
 
 use crate::{DataError, DataUri, Scheme};

@@ -5,8 +5,8 @@ use std::f32::consts::PI;
 use std::sync::Arc;
 
 use ppkt_data::{
-    Augment2d, Augment3d, Batch, BatchConfig, CloudColour, ColourJitter, Elastic, ImageMap, Loader,
-    PointFeature,
+    Augment2d, Augment3d, Batch, BatchConfig, CloudColour, ColourJitter, DataUri, Elastic, ImageMap, Loader,
+    PointFeature, Split,
 };
 use ppkt_geometry::{CameraModel, Point3};
 use proptest::prelude::*;
@@ -219,4 +219,19 @@ fn this_test_would_see_half_a_pixel() {
     let mut batch = batch(config(), 1);
     batch.pairs.iter_mut().for_each(|p| p.u += 0.5);
     assert!(largest_deviation(&batch) > 2.0);
+}
+
+#[test]
+fn the_points_of_pairs_lie_in_their_voxels() {
+    let uri: DataUri = "synthetic:rooms?scenes=3&width=64&height=48".parse().unwrap();
+    let config = BatchConfig { image_size: [64, 48], voxel_size_m: 0.1, ..BatchConfig::default() };
+    let loader = Loader::new(uri.open(Split::All).unwrap().into(), config, 7).unwrap();
+    let (batch, points) = loader.frame_with_points(1).unwrap();
+    assert_eq!(batch, loader.frame(1).unwrap());
+    assert_eq!(batch.pairs.len(), points.len());
+    assert!(points.len() > 1000);
+    for (pair, point) in batch.pairs.iter().zip(&points) {
+        let [_, voxel @ ..] = batch.coords[pair.voxel as usize];
+        assert_eq!(voxel, point.map(|x| (x / 0.1).floor() as i32), "{pair:?} {point:?}");
+    }
 }

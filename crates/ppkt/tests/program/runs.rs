@@ -31,6 +31,14 @@ fn a_run_writes_its_folder_and_prints_one_object() {
     }
     let steps: Vec<u64> = losses(&run).iter().map(|(step, _)| *step).collect();
     assert_eq!(steps, (0..12).collect::<Vec<_>>());
+    let text = fs::read_to_string(run.join("validation.jsonl")).unwrap();
+    let validated: Vec<serde_json::Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let steps: Vec<u64> = validated.iter().map(|v| v["step"].as_u64().unwrap()).collect();
+    assert_eq!(steps, [0, 5, 10, 12]);
+    assert_eq!(validated[3]["at_1"], summary["retrieval_at_1"]["after"]);
+    let sample = fs::read_dir(run.join("samples")).unwrap().next().unwrap().unwrap().path();
+    let cloud = ppkt_data::SampleCloud::read(&sample).unwrap();
+    assert!(cloud.points.len() > 500 && cloud.teacher.is_some() && cloud.student.is_some());
     let checkpoints: Vec<_> = fs::read_dir(run.join("checkpoints")).unwrap().flatten().collect();
     assert_eq!(checkpoints.len(), 3);
     let events = fs::read_dir(&run).unwrap().flatten();
@@ -77,6 +85,8 @@ fn killed_at_any_moment_and_resumed_it_is_the_same_run() {
     }
     assert!(kills > 0);
     assert_eq!(losses(&killed), losses(&whole));
+    let validation = |run: &Path| fs::read_to_string(run.join("validation.jsonl")).unwrap();
+    assert_eq!(validation(&killed), validation(&whole));
     let student = |run: &Path| fs::read(run.join("student.safetensors")).unwrap();
     assert!(student(&killed) == student(&whole));
 }
