@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use crate::readers::{self, FolderDataset};
+use crate::readers::{self, FolderDataset, Found, ScanDataset};
 use crate::{DataError, Dataset, Rooms, RoomsConfig, Split};
 
 /// Which kind of dataset a URI names.
@@ -22,6 +22,8 @@ pub enum Scheme {
     Tum,
     /// `sunrgbd:DIR`: SUN RGB-D, frames in their own folders.
     SunRgbd,
+    /// `s3dis:DIR`: Stanford 3D Indoor Spaces, labelled rooms.
+    S3dis,
     /// `frames:DIR`: the neutral layout for a user's own RGB-D.
     Frames,
 }
@@ -50,8 +52,15 @@ const MAX_DEPTH: OptionHelp = option("max_depth", "METRES", "depth beyond this i
 
 impl Scheme {
     /// All there are.
-    pub const ALL: [Self; 6] =
-        [Self::Synthetic, Self::Nyuv2, Self::SevenScenes, Self::Tum, Self::SunRgbd, Self::Frames];
+    pub const ALL: &[Self] = &[
+        Self::Synthetic,
+        Self::Nyuv2,
+        Self::SevenScenes,
+        Self::Tum,
+        Self::SunRgbd,
+        Self::S3dis,
+        Self::Frames,
+    ];
 
     /// The word before the colon.
     pub fn name(self) -> &'static str {
@@ -61,6 +70,7 @@ impl Scheme {
             Self::SevenScenes => "sevenscenes",
             Self::Tum => "tum",
             Self::SunRgbd => "sunrgbd",
+            Self::S3dis => "s3dis",
             Self::Frames => "frames",
         }
     }
@@ -73,16 +83,17 @@ impl Scheme {
             Self::SevenScenes => SEVEN_SCENES,
             Self::Tum => TUM,
             Self::SunRgbd => SUNRGBD,
+            Self::S3dis => S3DIS,
             Self::Frames => FRAMES,
         }
     }
 
     fn known() -> String {
-        Self::ALL
-            .map(
-                |s| if s == Self::Synthetic { "synthetic:rooms".into() } else { format!("{}:DIR", s.name()) },
-            )
-            .join(", ")
+        let form = |s: &Self| match s {
+            Self::Synthetic => "synthetic:rooms".into(),
+            other => format!("{}:DIR", other.name()),
+        };
+        Self::ALL.iter().map(form).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -144,6 +155,10 @@ const SUNRGBD: &[OptionHelp] = &[
     MIN_DEPTH,
     MAX_DEPTH,
 ];
+const S3DIS: &[OptionHelp] = &[
+    option("area", "1|2|3|4|5|6|none", "the area that is held out (5)"),
+    option("every", "N", "take each N-th room (1)"),
+];
 const FRAMES: &[OptionHelp] = &[EVERY, HOLDOUT, MIN_DEPTH, MAX_DEPTH];
 
 /// A dataset by name: `SCHEME:PLACE?key=value&key=value`.
@@ -198,7 +213,10 @@ impl DataUri {
     pub fn open(&self, split: Split) -> Result<Box<dyn Dataset>, DataError> {
         match self.scheme {
             Scheme::Synthetic => Ok(Box::new(Rooms::new(self.rooms()?, split)?)),
-            _ => Ok(Box::new(FolderDataset::new(readers::scan(self)?, split)?)),
+            _ => match readers::scan(self)? {
+                Found::Frames(layout) => Ok(Box::new(FolderDataset::new(layout, split)?)),
+                Found::Scans(layout) => Ok(Box::new(ScanDataset::new(layout, split)?)),
+            },
         }
     }
 
@@ -254,10 +272,10 @@ impl FromStr for DataUri {
             known: Scheme::known(),
         };
         let (scheme, rest) = text.split_once(':').ok_or_else(|| wrong("it has no colon"))?;
-        let scheme = Scheme::ALL
-            .into_iter()
-            .find(|s| s.name() == scheme)
-            .ok_or_else(|| DataError::UnknownScheme { scheme: scheme.to_owned(), known: Scheme::known() })?;
+        let scheme =
+            Scheme::ALL.iter().copied().find(|s| s.name() == scheme).ok_or_else(|| {
+                DataError::UnknownScheme { scheme: scheme.to_owned(), known: Scheme::known() }
+            })?;
         let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
         let place = decode(place);
         if place.is_empty() {

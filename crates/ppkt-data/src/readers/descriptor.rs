@@ -162,6 +162,8 @@ pub(crate) struct Descriptor {
     splits: BTreeMap<String, String>,
     #[serde(default)]
     pub(crate) camera: BTreeMap<String, CameraEntry>,
+    /// Absent where there are no depth images.
+    #[serde(default)]
     pub(crate) depth: DepthEntry,
     pub(crate) colour_from_depth: Option<[[f64; 4]; 4]>,
     #[serde(default)]
@@ -178,7 +180,7 @@ macro_rules! descriptors {
         }
     )*};
 }
-descriptors!(nyuv2 = "nyuv2", sevenscenes = "sevenscenes", tum = "tum", sunrgbd = "sunrgbd");
+descriptors!(nyuv2 = "nyuv2", sevenscenes = "sevenscenes", tum = "tum", sunrgbd = "sunrgbd", s3dis = "s3dis",);
 
 /// Reads TOML, with the line at fault in the message.
 pub(crate) fn parse<T: serde::de::DeserializeOwned>(text: &str, path: &Path) -> Result<T, DataError> {
@@ -195,11 +197,13 @@ mod tests {
 
     #[test]
     fn every_descriptor_is_right() {
-        for d in [nyuv2(), sevenscenes(), tum(), sunrgbd()] {
+        for (d, has_depth) in
+            [(nyuv2(), true), (sevenscenes(), true), (tum(), true), (sunrgbd(), true), (s3dis(), false)]
+        {
             let d = d.unwrap();
             assert!(!d.title.is_empty() && !d.licence.is_empty());
             assert!(d.splits.contains_key("train") && d.splits.contains_key("validation"));
-            d.depth.encoding().unwrap();
+            assert_eq!(d.depth.encoding().is_ok(), has_depth);
             for (name, camera) in &d.camera {
                 camera.model().unwrap_or_else(|e| panic!("{name}: {e}"));
             }

@@ -17,6 +17,9 @@ const MAX_FILE_BYTES: u64 = 1 << 30;
 /// The same for texts: poses, lists, descriptors. The longest public trajectories have a few megabytes.
 const MAX_TEXT_BYTES: u64 = 64 << 20;
 
+/// Clouds as text: the largest published room has 600 MB.
+const MAX_CLOUD_BYTES: u64 = 8 << 30;
+
 /// Bytes of a file that must be there, `what` naming it for messages.
 pub(crate) fn read(path: &Path, what: &'static str, max_bytes: u64) -> Result<Vec<u8>, DataError> {
     let fail = |source| DataError::Read { what, path: path.to_owned(), source };
@@ -28,6 +31,11 @@ pub(crate) fn read(path: &Path, what: &'static str, max_bytes: u64) -> Result<Ve
         return Err(fail(std::io::Error::other(format!("{} bytes are too many for it", meta.len()))));
     }
     std::fs::read(path).map_err(fail)
+}
+
+/// Bytes of a large file: a cloud.
+pub(crate) fn read_large(path: &Path, what: &'static str) -> Result<Vec<u8>, DataError> {
+    read(path, what, MAX_CLOUD_BYTES)
 }
 
 /// Text of a file, in UTF-8.

@@ -1,4 +1,4 @@
-//! Datasets of frames in folders: five layouts, one dataset.
+//! Datasets in folders: layouts of frames, which are photographs with depth, and of scans, which are labelled clouds.
 
 mod descriptor;
 mod files;
@@ -8,28 +8,41 @@ mod frames_toml;
 mod listing;
 mod nyuv2;
 mod rig;
+mod s3dis;
+mod scans;
 mod sevenscenes;
 mod sunrgbd;
 mod text;
 mod tum;
+mod xyzrgb;
 
 pub(crate) use files::read as read_bytes;
 pub(crate) use folder::{FolderDataset, FrameFiles, Layout, PoseSource};
+pub(crate) use scans::{ScanDataset, ScanFiles, ScanLayout};
 
 use crate::{DataError, DataUri, Scheme};
 
-/// Finds the frames of a folder and reads its calibration; no image is opened.
-pub(crate) fn scan(uri: &DataUri) -> Result<Layout, DataError> {
+/// What a folder holds.
+pub(crate) enum Found {
+    /// Photographs with depth.
+    Frames(Layout),
+    /// Labelled clouds.
+    Scans(ScanLayout),
+}
+
+/// Finds the frames or scans of a folder and reads its calibration; no image or cloud is opened.
+pub(crate) fn scan(uri: &DataUri) -> Result<Found, DataError> {
     let folder = uri.folder();
     if !folder.is_dir() {
         return Err(DataError::NoFolder { path: folder });
     }
     match uri.scheme() {
-        Scheme::Nyuv2 => nyuv2::scan(uri, folder),
-        Scheme::SevenScenes => sevenscenes::scan(uri, folder),
-        Scheme::Tum => tum::scan(uri, folder),
-        Scheme::SunRgbd => sunrgbd::scan(uri, folder),
-        Scheme::Frames => frames::scan(uri, folder),
+        Scheme::Nyuv2 => nyuv2::scan(uri, folder).map(Found::Frames),
+        Scheme::SevenScenes => sevenscenes::scan(uri, folder).map(Found::Frames),
+        Scheme::Tum => tum::scan(uri, folder).map(Found::Frames),
+        Scheme::SunRgbd => sunrgbd::scan(uri, folder).map(Found::Frames),
+        Scheme::S3dis => s3dis::scan(uri, folder).map(Found::Scans),
+        Scheme::Frames => frames::scan(uri, folder).map(Found::Frames),
         Scheme::Synthetic => Err(DataError::NoFolder { path: folder }),
     }
 }
@@ -41,6 +54,7 @@ pub(crate) fn about(scheme: Scheme) -> Result<(String, String), DataError> {
         Scheme::SevenScenes => descriptor::sevenscenes()?,
         Scheme::Tum => descriptor::tum()?,
         Scheme::SunRgbd => descriptor::sunrgbd()?,
+        Scheme::S3dis => descriptor::s3dis()?,
         Scheme::Frames => return Ok(("your own RGB-D frames".into(), "yours to say".into())),
         Scheme::Synthetic => {
             return Ok(("rendered rooms".into(), "made by ppkt, free of rights of others".into()));

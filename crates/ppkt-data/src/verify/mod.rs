@@ -3,6 +3,7 @@
 mod frame;
 mod poses;
 mod report;
+mod scans;
 mod shift;
 
 use std::collections::BTreeMap;
@@ -11,7 +12,7 @@ use rayon::prelude::*;
 
 pub use report::{ClassShare, DepthSummary, Fault, Registration, Report, Severity};
 
-use crate::readers::{self, Layout, PoseSource};
+use crate::readers::{self, Found, Layout, PoseSource};
 use crate::{DataError, DataUri, Scheme, Split};
 use frame::{Checked, Facts};
 use shift::ShiftScores;
@@ -42,7 +43,11 @@ pub fn verify(uri: &DataUri, limit: Option<usize>) -> Result<Report, DataError> 
         return Ok(report);
     }
     let layout = match readers::scan(uri) {
-        Ok(layout) => layout,
+        Ok(Found::Frames(layout)) => layout,
+        Ok(Found::Scans(layout)) => {
+            scans::check(&layout, &spread(layout.scans.len(), limit.unwrap_or(usize::MAX)), &mut report);
+            return Ok(report);
+        }
         Err(error @ (DataError::BadOption { .. } | DataError::NoFolder { .. })) => return Err(error),
         Err(error) => {
             report.faults.push(Fault::of_error(&error, None));

@@ -7,3 +7,4 @@ mod fixture;
 mod layouts;
 mod own_frames;
 mod real;
+mod s3dis;

@@ -89,7 +89,7 @@ fn an_empty_or_missing_folder_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let empty = dir.path().join("empty");
     fs::create_dir(&empty).unwrap();
-    for scheme in ["nyuv2", "sevenscenes", "tum", "sunrgbd", "frames"] {
+    for scheme in ["nyuv2", "sevenscenes", "tum", "sunrgbd", "s3dis", "frames"] {
         for folder in [&empty, &dir.path().join("nowhere")] {
             let data = format!("{scheme}:{}", folder.display());
             let output =
