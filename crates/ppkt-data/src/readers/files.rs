@@ -17,7 +17,7 @@ const MAX_FILE_BYTES: u64 = 1 << 30;
 /// The same for texts: poses, lists, descriptors. The longest public trajectories have a few megabytes.
 const MAX_TEXT_BYTES: u64 = 64 << 20;
 
-/// Clouds as text: the largest published room has 600 MB.
+/// The same for clouds as text, of which rooms have many megabytes.
 const MAX_CLOUD_BYTES: u64 = 8 << 30;
 
 /// Bytes of a file that must be there, `what` naming it for messages.

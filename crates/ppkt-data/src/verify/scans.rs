@@ -16,7 +16,7 @@ pub(super) fn check(layout: &ScanLayout, chosen: &[usize], report: &mut Report) 
     report.train = layout.scans.iter().filter(|s| !s.held_out).count();
     report.validation = layout.scans.len() - report.train;
     report.notes.clone_from(&layout.notes);
-    // One after another, since each is read by all threads, and the largest take gigabytes.
+    // One after another, since each is read by all threads already, and a large one takes much memory.
     let mut counts = vec![0u64; layout.classes.as_ref().map_or(0, |c| c.len_with_unlabelled())];
     for scan in chosen.iter().map(|i| &layout.scans[*i]) {
         report.checked += 1;
