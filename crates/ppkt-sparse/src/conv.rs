@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp2, DType, Layout, Shape, Storage, Tensor};
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, DType, Layout, Shape, Storage, Tensor};
 
+use crate::dense::column_sums;
 use crate::kernel_map::{KernelMap, PairLists};
-use crate::kernels::{self, Simd, Weight};
+use crate::kernels::{self, Prepared, Side, Simd, Start, Weight};
 use crate::{ConvSpec, SparseError, SparseTensor};
 
 /// Sparse convolution.
@@ -20,9 +21,28 @@ use crate::{ConvSpec, SparseError, SparseTensor};
 /// # Errors
 /// [`SparseError::Shape`] and [`SparseError::Spec`].
 pub fn conv(x: &SparseTensor, weight: &Tensor, spec: ConvSpec) -> Result<SparseTensor, SparseError> {
-    let map = x.manager().kernel_map(x.stride(), spec)?;
-    let stride = x.stride() * spec.stride as u32;
-    apply("conv", x, weight, map, Direction::ToCoarse, stride)
+    let (map, stride) = downwards(x, spec)?;
+    apply("conv", &[x], weight, None, map, Direction::ToCoarse, stride)
+}
+
+/// `conv(cat([left, right]), weight)`, with the same bits and without putting the two together.
+///
+/// # Shapes
+/// - `left` and `right`: `[N, C₁]` and `[N, C₂]`
+/// - `weight`: `[K, C₁ + C₂, Cout]`; `[C₁ + C₂, Cout]` too for kernel 1. f32
+/// - result: `[M, Cout]`
+///
+/// # Errors
+/// [`SparseError::DifferentCoordinates`]; as [`conv`].
+pub fn conv_cat(
+    left: &SparseTensor,
+    right: &SparseTensor,
+    weight: &Tensor,
+    spec: ConvSpec,
+) -> Result<SparseTensor, SparseError> {
+    left.check_same_coords(right, "conv_cat")?;
+    let (map, stride) = downwards(left, spec)?;
+    apply("conv_cat", &[left, right], weight, None, map, Direction::ToCoarse, stride)
 }
 
 /// Transposed convolution onto the finer voxels that the input's manager knows, from which a strided convolution once
@@ -39,6 +59,29 @@ pub fn conv_transpose(
     weight: &Tensor,
     spec: ConvSpec,
 ) -> Result<SparseTensor, SparseError> {
+    let (map, stride) = upwards(x, spec)?;
+    apply("conv_transpose", &[x], weight, None, map, Direction::ToFine, stride)
+}
+
+/// As [`conv`], with a bias `[Cout]` or `[1, Cout]` added to every row.
+pub(crate) fn conv_bias(
+    x: &SparseTensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    spec: ConvSpec,
+) -> Result<SparseTensor, SparseError> {
+    let (map, stride) = downwards(x, spec)?;
+    apply("conv", &[x], weight, Some(bias), map, Direction::ToCoarse, stride)
+}
+
+/// The map of a convolution of `x`, and the stride that it leads to.
+fn downwards(x: &SparseTensor, spec: ConvSpec) -> Result<(Arc<KernelMap>, u32), SparseError> {
+    let map = x.manager().kernel_map(x.stride(), spec)?;
+    Ok((map, x.stride() * spec.stride as u32))
+}
+
+/// The map of a transposed convolution of `x`, and the stride that it leads to.
+fn upwards(x: &SparseTensor, spec: ConvSpec) -> Result<(Arc<KernelMap>, u32), SparseError> {
     spec.check()?;
     let factor = spec.stride as u32;
     let wanted = if x.stride().is_multiple_of(factor) { x.stride() / factor } else { 0 };
@@ -47,19 +90,20 @@ pub fn conv_transpose(
         let (stride, factor) = (x.stride(), spec.stride);
         return Err(SparseError::NoFinerCoordinates { stride, factor, wanted, known });
     }
-    let map = x.manager().kernel_map(wanted, spec)?;
-    apply("conv_transpose", x, weight, map, Direction::ToFine, wanted)
+    Ok((x.manager().kernel_map(wanted, spec)?, wanted))
 }
 
 fn apply(
     op: &'static str,
-    x: &SparseTensor,
+    inputs: &[&SparseTensor],
     weight: &Tensor,
+    bias: Option<&Tensor>,
     map: Arc<KernelMap>,
     direction: Direction,
     stride: u32,
 ) -> Result<SparseTensor, SparseError> {
-    let (volume, cin) = (map.spec().volume(), x.channels());
+    let volume = map.spec().volume();
+    let cin: usize = inputs.iter().map(|x| x.channels()).sum();
     let ok = match weight.dims() {
         [k, c, _] => *k == volume && *c == cin,
         [c, _] => volume == 1 && *c == cin,
@@ -69,9 +113,28 @@ fn apply(
         let expected = format!("[{volume}, {cin}, channels] and type f32 (it is {:?})", weight.dtype());
         return Err(SparseError::Shape { op, what: "weight", expected, got: weight.dims().to_vec() });
     }
+    let cout = weight.dims()[weight.dims().len() - 1];
+    if let Some(bias) = bias
+        && (bias.elem_count() != cout || bias.dtype() != DType::F32)
+    {
+        let expected = format!("[{cout}] and type f32 (it is {:?})", bias.dtype());
+        return Err(SparseError::Shape { op, what: "bias", expected, got: bias.dims().to_vec() });
+    }
     let conv = Conv { map, direction, simd: Simd::selected()? };
-    let features = x.features().contiguous()?.apply_op2(&weight.contiguous()?, conv)?;
-    SparseTensor::on(x.manager(), stride, features)
+    let weight = weight.contiguous()?;
+    let features = match (inputs, bias) {
+        ([x], None) => x.features().contiguous()?.apply_op2(&weight, conv)?,
+        ([x], Some(bias)) => {
+            x.features().contiguous()?.apply_op3(&weight, &bias.contiguous()?, WithBias(conv))?
+        }
+        ([left, right], None) => {
+            left.features().contiguous()?.apply_op3(&right.features().contiguous()?, &weight, OfTwo(conv))?
+        }
+        _ => {
+            return Err(candle_core::Error::msg("a convolution of one tensor, or of two without bias").into());
+        }
+    };
+    SparseTensor::on(inputs[0].manager(), stride, features)
 }
 
 /// Which side of the map is written.
@@ -104,25 +167,56 @@ struct Conv {
 }
 
 impl Conv {
-    /// The gradient of the features: the product over the same pairs the other way round.
-    fn features_gradient(&self, x: &Tensor, w: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor> {
-        let (cin, cout) = (x.dims()[1], grad.dims()[1]);
+    fn forward(
+        &self,
+        sides: &[Side<'_>],
+        w: &[f32],
+        cout: usize,
+        bias: Option<&[f32]>,
+    ) -> (CpuStorage, Shape) {
+        let cin = sides.iter().map(|s| s.channels).sum();
+        let lists = self.direction.lists(&self.map);
+        let weight = Prepared::new(self.simd, Weight::forward(w, cin, cout));
+        let out = weight.gather_product(lists, sides, Start { bias });
+        (CpuStorage::F32(out), (lists.n_target, cout).into())
+    }
+
+    /// The gradient of features that stand at channels `first..` of the input: the product over the same pairs the
+    /// other way round.
+    fn features_gradient(
+        &self,
+        x: &Tensor,
+        first: usize,
+        w: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<Tensor> {
+        let (cin, cout) = (w.dims()[w.dims().len() - 2], grad.dims()[1]);
         // In a symmetric map the pairs under `k` are those under `K - 1 - k` the other way round: no second list.
         let mirrored = self.map.spec().is_symmetric();
         let direction = if mirrored { self.direction } else { self.direction.back() };
         let lists = direction.lists(&self.map);
-        let dx = with_slices(w, grad, |w, grad| {
-            let weight = Weight { data: w, cin, cout, transposed: true, mirrored };
-            kernels::gather_product(self.simd, lists, grad, weight)
+        let dx = with_slices([w, grad], |[w, grad]| {
+            let weight = Weight::backward(w, (cin, cout), (first, x.dims()[1]), mirrored);
+            kernels::gather_product(self.simd, lists, &[Side { data: grad, channels: cout }], weight)
         })?;
         Tensor::from_vec(dx, x.shape(), x.device())
     }
 
-    fn weight_gradient(&self, x: &Tensor, w: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor> {
-        let (cin, cout) = (x.dims()[1], grad.dims()[1]);
+    fn weight_gradient<const N: usize>(
+        &self,
+        inputs: [&Tensor; N],
+        w: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<Tensor> {
+        let cout = grad.dims()[1];
         let lists = self.direction.lists(&self.map);
-        let dw =
-            with_slices(x, grad, |x, grad| kernels::weight_gradient(self.simd, lists, x, cin, grad, cout))?;
+        let dw = with_slices(inputs, |xs| {
+            let mut sides = [Side { data: &[], channels: 0 }; N];
+            for ((side, data), x) in sides.iter_mut().zip(xs).zip(inputs) {
+                *side = Side { data, channels: x.dims()[1] };
+            }
+            with_slices([grad], |[grad]| kernels::weight_gradient(self.simd, lists, &sides, grad, cout))
+        })??;
         Tensor::from_vec(dw, w.shape(), w.device())
     }
 }
@@ -139,12 +233,7 @@ impl CustomOp2 for Conv {
         s2: &CpuStorage,
         l2: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let (x, w) = (slice(s1, l1)?, slice(s2, l2)?);
-        let (cin, cout) = (l1.dims()[1], l2.dims()[l2.dims().len() - 1]);
-        let lists = self.direction.lists(&self.map);
-        let weight = Weight { data: w, cin, cout, transposed: false, mirrored: false };
-        let out = kernels::gather_product(self.simd, lists, x, weight);
-        Ok((CpuStorage::F32(out), (lists.n_target, cout).into()))
+        Ok(self.forward(&[side(s1, l1)?], slice(s2, l2)?, last(l2), None))
     }
 
     fn bwd(
@@ -156,10 +245,95 @@ impl CustomOp2 for Conv {
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
         let grad = grad.contiguous()?;
         // candle insists on a gradient for every argument that depends on a variable, and on no other.
-        let dx = x.track_op().then(|| self.features_gradient(x, w, &grad)).transpose()?;
-        let dw = w.track_op().then(|| self.weight_gradient(x, w, &grad)).transpose()?;
+        let dx = x.track_op().then(|| self.features_gradient(x, 0, w, &grad)).transpose()?;
+        let dw = w.track_op().then(|| self.weight_gradient([x], w, &grad)).transpose()?;
         Ok((dx, dw))
     }
+}
+
+/// Features, weight and bias.
+struct WithBias(Conv);
+
+impl CustomOp3 for WithBias {
+    fn name(&self) -> &'static str {
+        "sparse_conv with bias"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+        s3: &CpuStorage,
+        l3: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        Ok(self.0.forward(&[side(s1, l1)?], slice(s2, l2)?, last(l2), Some(slice(s3, l3)?)))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        bias: &Tensor,
+        res: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let grad = grad.contiguous()?;
+        let (dx, dw) = self.0.bwd(x, w, res, &grad)?;
+        let sums = || -> candle_core::Result<Tensor> {
+            let (rows, channels) = grad.dims2()?;
+            let sums = with_slices([&grad], |[grad]| column_sums(grad, rows, channels))?;
+            Tensor::from_vec(sums, bias.shape(), bias.device())
+        };
+        Ok((dx, dw, bias.track_op().then(sums).transpose()?))
+    }
+}
+
+/// Two tensors side by side, and the weight.
+struct OfTwo(Conv);
+
+impl CustomOp3 for OfTwo {
+    fn name(&self) -> &'static str {
+        "sparse_conv of two"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+        s3: &CpuStorage,
+        l3: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        Ok(self.0.forward(&[side(s1, l1)?, side(s2, l2)?], slice(s3, l3)?, last(l3), None))
+    }
+
+    fn bwd(
+        &self,
+        left: &Tensor,
+        right: &Tensor,
+        w: &Tensor,
+        _res: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let grad = grad.contiguous()?;
+        let first = left.dims()[1];
+        let dl = left.track_op().then(|| self.0.features_gradient(left, 0, w, &grad)).transpose()?;
+        let dr = right.track_op().then(|| self.0.features_gradient(right, first, w, &grad)).transpose()?;
+        let dw = w.track_op().then(|| self.0.weight_gradient([left, right], w, &grad)).transpose()?;
+        Ok((dl, dr, dw))
+    }
+}
+
+fn side<'a>(storage: &'a CpuStorage, layout: &Layout) -> candle_core::Result<Side<'a>> {
+    Ok(Side { data: slice(storage, layout)?, channels: last(layout) })
+}
+
+/// Elements along the last axis.
+fn last(layout: &Layout) -> usize {
+    layout.dims().last().copied().unwrap_or(0)
 }
 
 /// The contents of a contiguous f32 tensor.
@@ -170,15 +344,18 @@ pub(crate) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> candle_core
     Ok(&storage.as_slice::<f32>()?[start..end])
 }
 
-/// Runs `f` on the contents of two contiguous f32 tensors on the CPU.
-pub(crate) fn with_slices<T>(
-    a: &Tensor,
-    b: &Tensor,
-    f: impl FnOnce(&[f32], &[f32]) -> T,
+/// Runs `f` on the contents of contiguous f32 tensors on the CPU.
+pub(crate) fn with_slices<T, const N: usize>(
+    tensors: [&Tensor; N],
+    f: impl FnOnce([&[f32]; N]) -> T,
 ) -> candle_core::Result<T> {
-    let ((sa, la), (sb, lb)) = (a.storage_and_layout(), b.storage_and_layout());
-    let (Storage::Cpu(sa), Storage::Cpu(sb)) = (&*sa, &*sb) else {
-        candle_core::bail!("sparse convolution has no backward pass on this device");
-    };
-    Ok(f(slice(sa, la)?, slice(sb, lb)?))
+    let guards = tensors.map(Tensor::storage_and_layout);
+    let mut slices: [&[f32]; N] = [&[]; N];
+    for (out, (storage, layout)) in slices.iter_mut().zip(&guards) {
+        let Storage::Cpu(storage) = &**storage else {
+            candle_core::bail!("sparse convolution has no backward pass on this device");
+        };
+        *out = slice(storage, layout)?;
+    }
+    Ok(f(slices))
 }

@@ -111,6 +111,9 @@ impl KernelMap {
     /// Lists that read the finer side and write the coarser one.
     pub(crate) fn by_coarse(&self) -> &PairLists {
         get_or_build(&self.by_coarse, || {
+            if self.spec.is_pointwise() {
+                return PairLists::identity(self.fine.len());
+            }
             let search = Search::new(&self.fine, &self.coarse, self.spec);
             let n_blocks = self.coarse.len().div_ceil(BLOCK);
             PairLists {
@@ -142,6 +145,17 @@ fn get_or_build(cell: &OnceLock<PairLists>, build: impl FnOnce() -> PairLists) -
 }
 
 impl PairLists {
+    /// Every row with itself.
+    fn identity(rows: usize) -> Self {
+        let block = |b: usize| {
+            let source: Vec<u32> = (b * BLOCK..rows.min((b + 1) * BLOCK)).map(|r| r as u32).collect();
+            let target = (0..source.len()).map(|t| t as u8).collect();
+            BlockPairs { starts: vec![0, source.len() as u32], source, target }
+        };
+        let blocks = (0..rows.div_ceil(BLOCK)).map(block).collect();
+        Self { n_source: rows, n_target: rows, volume: 1, blocks }
+    }
+
     pub(crate) fn n_blocks(&self) -> usize {
         self.blocks.len()
     }

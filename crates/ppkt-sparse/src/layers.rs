@@ -3,9 +3,9 @@
 use candle_core::Tensor;
 use candle_nn::VarBuilder;
 
-use crate::dense::{add_row, linear_rows};
+use crate::conv::conv_bias;
 use crate::init::{ConvInit, uniform};
-use crate::{ConvSpec, SparseError, SparseTensor, conv, conv_transpose};
+use crate::{ConvSpec, SparseError, SparseTensor, cat, conv, conv_cat, conv_transpose};
 
 /// Sparse convolution.
 ///
@@ -67,13 +67,27 @@ impl SparseConv3d {
     /// # Errors
     /// As [`conv`](crate::conv()).
     pub fn forward(&self, x: &SparseTensor) -> Result<SparseTensor, SparseError> {
-        if self.spec.is_pointwise() {
-            return x.with_features(linear_rows(x.features(), &self.kernel, self.bias.as_ref())?);
-        }
-        let y = conv(x, &self.kernel, self.spec)?;
         match &self.bias {
-            None => Ok(y),
-            Some(b) => y.with_features(add_row(y.features(), b)?),
+            None => conv(x, &self.kernel, self.spec),
+            Some(bias) => conv_bias(x, &self.kernel, bias, self.spec),
+        }
+    }
+
+    /// [`Self::forward`] of `left` and `right` side by side, without putting them together; the same bits.
+    ///
+    /// # Shapes
+    /// `[N, C₁]` and `[N, C₂]` with `C₁ + C₂ = Cin`, to `[M, Cout]`.
+    ///
+    /// # Errors
+    /// As [`conv_cat`](crate::conv_cat()).
+    pub fn forward_cat(
+        &self,
+        left: &SparseTensor,
+        right: &SparseTensor,
+    ) -> Result<SparseTensor, SparseError> {
+        match &self.bias {
+            None => conv_cat(left, right, &self.kernel, self.spec),
+            Some(_) => self.forward(&cat(&[left, right])?),
         }
     }
 }
@@ -121,6 +135,8 @@ impl SparseConvTranspose3d {
     }
 }
 
+const ROW_BY_ROW: ConvSpec = ConvSpec::new(1, 1);
+
 /// A linear map of each voxel's channels: MinkowskiEngine's convolution of kernel 1.
 ///
 /// # Parameters
@@ -159,8 +175,29 @@ impl Pointwise {
     /// `[N, Cin]` to `[N, Cout]`.
     ///
     /// # Errors
-    /// candle's, where the channels differ.
+    /// [`SparseError::Shape`], where the channels differ.
     pub fn forward(&self, x: &SparseTensor) -> Result<SparseTensor, SparseError> {
-        x.with_features(linear_rows(x.features(), &self.kernel, self.bias.as_ref())?)
+        match &self.bias {
+            None => conv(x, &self.kernel, ROW_BY_ROW),
+            Some(bias) => conv_bias(x, &self.kernel, bias, ROW_BY_ROW),
+        }
+    }
+
+    /// [`Self::forward`] of `left` and `right` side by side, without putting them together; the same bits.
+    ///
+    /// # Shapes
+    /// `[N, C₁]` and `[N, C₂]` with `C₁ + C₂ = Cin`, to `[N, Cout]`.
+    ///
+    /// # Errors
+    /// As [`conv_cat`](crate::conv_cat()).
+    pub fn forward_cat(
+        &self,
+        left: &SparseTensor,
+        right: &SparseTensor,
+    ) -> Result<SparseTensor, SparseError> {
+        match &self.bias {
+            None => conv_cat(left, right, &self.kernel, ROW_BY_ROW),
+            Some(_) => self.forward(&cat(&[left, right])?),
+        }
     }
 }

@@ -23,7 +23,7 @@ mod spec;
 mod tensor;
 mod unit;
 
-pub use conv::{conv, conv_transpose};
+pub use conv::{conv, conv_cat, conv_transpose};
 pub use coords::{Coords, rows_of_input};
 pub use error::SparseError;
 pub use kernel_map::KernelMap;

@@ -214,7 +214,7 @@ impl CustomOp1 for Local {
 
     fn bwd(&self, x: &Tensor, _res: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
         let grad = grad.contiguous()?;
-        let dx = with_slices(&grad, &grad, |grad, _| self.backward(grad, x.dims()[1]))?;
+        let dx = with_slices([&grad], |[grad]| self.backward(grad, x.dims()[1]))?;
         Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))
     }
 }
@@ -313,7 +313,7 @@ impl CustomOp1 for Global {
     fn bwd(&self, x: &Tensor, _res: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
         let grad = grad.contiguous()?;
         let (rows, channels) = x.dims2()?;
-        let dx = with_slices(&grad, &grad, |grad, _| self.backward(grad, rows, channels))?;
+        let dx = with_slices([&grad], |[grad]| self.backward(grad, rows, channels))?;
         Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))
     }
 }

@@ -1,7 +1,7 @@
 //! Convolutions against a dense convolution in f64, on random patterns.
 #![allow(clippy::unwrap_used, reason = "what fails here may panic")]
 
-use ppkt_sparse::{ConvSpec, SparseTensor, conv, conv_transpose};
+use ppkt_sparse::{ConvSpec, CoordinateManager, Coords, SparseTensor, cat, conv, conv_cat, conv_transpose};
 use ppkt_testkit::assert_close;
 use proptest::prelude::*;
 
@@ -149,4 +149,62 @@ fn arguments_that_nobody_trains_get_no_gradient() {
     let y = conv(&conv(&input, &weight, spec).unwrap(), &frozen, spec).unwrap();
     let grads = y.features().backward().unwrap();
     assert!(grads.get(&weight).is_some() && grads.get(input.features()).is_none());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 30, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// The result to the bit; the gradients are sums of the same products.
+    #[test]
+    fn two_inputs_are_their_concatenation(
+        seed in 0u64..1 << 40,
+        (kernel, stride) in prop::sample::select(vec![(1usize, 1usize), (3, 1), (2, 2), (5, 1)]),
+        (left, right, cout) in (1usize..40, 1usize..40, 1usize..70),
+        share in 0.0f32..0.6,
+        edge in 1i32..9,
+    ) {
+        let mut n = Numbers::new(seed);
+        let coords = n.pattern(2, edge, share);
+        let (a, va) = sparse(&coords, left, &mut n);
+        let vb = n.var(&[coords.len(), right]);
+        let b = a.with_features(vb.as_tensor().clone()).unwrap();
+        let spec = ConvSpec::new(kernel, stride);
+        let weight = n.var(&[spec.volume(), left + right, cout]);
+        let one = conv(&cat(&[&a, &b]).unwrap(), &weight, spec).unwrap();
+        let two = conv_cat(&a, &b, &weight, spec).unwrap();
+        prop_assert_eq!(values(one.features()), values(two.features()));
+        let grad = n.tensor(one.features().dims());
+        let grads = |y: &SparseTensor| (y.features() * &grad).unwrap().sum_all().unwrap().backward().unwrap();
+        let (one, two) = (grads(&one), grads(&two));
+        for (what, var) in [("left", &va), ("right", &vb), ("weight", &weight)] {
+            let want: Vec<f64> = common::wide(&values(one.get(var).unwrap()));
+            assert_close(what, &values(two.get(var).unwrap()), &want, 1e-6);
+        }
+    }
+}
+
+#[test]
+fn two_inputs_that_do_not_fit_are_refused() {
+    let mut n = Numbers::new(12);
+    let coords = n.pattern(1, 5, 0.5);
+    let (a, _) = sparse(&coords, 3, &mut n);
+    let weight = n.var(&[27, 7, 2]);
+    let elsewhere = CoordinateManager::new(Coords::new(&coords).unwrap().0);
+    let b = SparseTensor::on(&elsewhere, 1, n.tensor(&[coords.len(), 4])).unwrap();
+    let refused = conv_cat(&a, &b, &weight, ConvSpec::new(3, 1)).unwrap_err().to_string();
+    assert!(refused.contains("conv_cat") && refused.contains("different coordinates"), "{refused}");
+    let b = a.with_features(n.tensor(&[coords.len(), 5])).unwrap();
+    let refused = conv_cat(&a, &b, &weight, ConvSpec::new(3, 1)).unwrap_err().to_string();
+    assert!(refused.contains("[27, 8, channels]"), "{refused}");
+}
+
+#[test]
+fn two_inputs_of_which_one_is_frozen() {
+    let mut n = Numbers::new(13);
+    let coords = n.pattern(1, 6, 0.5);
+    let (a, va) = sparse(&coords, 3, &mut n);
+    let b = a.with_features(n.tensor(&[coords.len(), 4])).unwrap();
+    let frozen = n.tensor(&[27, 7, 2]);
+    let grads = conv_cat(&b, &a, &frozen, ConvSpec::new(3, 1)).unwrap().features().backward().unwrap();
+    assert!(grads.get(&va).is_some() && grads.get(b.features()).is_none() && grads.get(&frozen).is_none());
 }

@@ -3,6 +3,7 @@
 use candle_nn::VarBuilder;
 use ppkt_sparse::{
     BatchNorm, ConvInit, ConvSpec, DEFAULT_BN_MOMENTUM, Pointwise, SparseConv3d, SparseError, SparseTensor,
+    cat,
 };
 
 /// Two 3×3×3 convolutions and a shortcut: `relu(norm2(conv2(relu(norm1(conv1(x))))) + shortcut(x))`.
@@ -44,14 +45,41 @@ impl BasicBlock {
     }
 
     pub(crate) fn forward(&self, x: &SparseTensor, train: bool) -> Result<SparseTensor, SparseError> {
-        let y = self.norm1.forward_relu(&self.conv1.forward(x)?, train)?;
-        let y = self.conv2.forward(&y)?;
-        match &self.downsample {
-            None => self.norm2.forward_add_relu(&y, x, train),
-            Some((conv, norm)) => {
-                let shortcut = norm.forward(&conv.forward(x)?, train)?;
-                self.norm2.forward_add_relu(&y, &shortcut, train)
+        let y = self.conv1.forward(x)?;
+        let shortcut = self.downsample.as_ref().map(|(conv, _)| conv.forward(x)).transpose()?;
+        self.finish(y, shortcut, x, train)
+    }
+
+    /// Of two tensors side by side, which are not put together. A block of two has a shortcut with a convolution: its
+    /// input has more channels than its result, so there is nothing that could be added as it is.
+    fn forward_cat(
+        &self,
+        left: &SparseTensor,
+        right: &SparseTensor,
+        train: bool,
+    ) -> Result<SparseTensor, SparseError> {
+        let Some((conv, _)) = &self.downsample else {
+            return self.forward(&cat(&[left, right])?, train);
+        };
+        let y = self.conv1.forward_cat(left, right)?;
+        let shortcut = conv.forward_cat(left, right)?;
+        self.finish(y, Some(shortcut), left, train)
+    }
+
+    /// From the result of the first convolution and of the shortcut's, or, where there is none, the input.
+    fn finish(
+        &self,
+        y: SparseTensor,
+        shortcut: Option<SparseTensor>,
+        x: &SparseTensor,
+        train: bool,
+    ) -> Result<SparseTensor, SparseError> {
+        let y = self.conv2.forward(&self.norm1.forward_relu(&y, train)?)?;
+        match (&self.downsample, shortcut) {
+            (Some((_, norm)), Some(shortcut)) => {
+                self.norm2.forward_add_relu(&y, &norm.forward(&shortcut, train)?, train)
             }
+            _ => self.norm2.forward_add_relu(&y, x, train),
         }
     }
 }
@@ -74,5 +102,16 @@ impl Stage {
 
     pub(crate) fn forward(&self, x: SparseTensor, train: bool) -> Result<SparseTensor, SparseError> {
         self.0.iter().try_fold(x, |x, block| block.forward(&x, train))
+    }
+
+    /// Of two tensors side by side.
+    pub(crate) fn forward_cat(
+        &self,
+        left: &SparseTensor,
+        right: &SparseTensor,
+        train: bool,
+    ) -> Result<SparseTensor, SparseError> {
+        let Some((first, rest)) = self.0.split_first() else { return cat(&[left, right]) };
+        rest.iter().try_fold(first.forward_cat(left, right, train)?, |x, block| block.forward(&x, train))
     }
 }

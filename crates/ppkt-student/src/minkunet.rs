@@ -2,7 +2,7 @@
 
 use candle_nn::VarBuilder;
 use ppkt_sparse::{
-    BatchNorm, ConvSpec, Pointwise, SparseConv3d, SparseConvTranspose3d, SparseError, SparseTensor, cat,
+    BatchNorm, ConvSpec, Pointwise, SparseConv3d, SparseConvTranspose3d, SparseError, SparseTensor,
 };
 
 use crate::block::Stage;
@@ -194,7 +194,7 @@ impl MinkUNet {
         for (level, (up, skip)) in self.up.iter().zip(skips.iter().rev()).enumerate() {
             let fine = up.norm.forward_relu(&up.conv.forward(&y)?, train)?;
             see(&format!("bntr{}", level + 4), &fine);
-            y = up.stage.forward(cat(&[&fine, skip])?, train)?;
+            y = up.stage.forward_cat(&fine, skip, train)?;
             see(&format!("block{}", level + 5), &y);
         }
         Ok(y)

@@ -121,36 +121,42 @@ unsafe fn product<const V: usize>(p: &Product<'_>) {
 unsafe fn tile<const R: usize, const V: usize>(p: &Product<'_>, at: usize) {
     const UNROLL: usize = 4;
     let last = mask(p.last_lanes);
-    let mut a = [std::ptr::null::<f32>(); R];
     let mut c = [std::ptr::null_mut::<f32>(); R];
     let mut acc = [[_mm512_setzero_ps(); V]; R];
-    // SAFETY: the caller vouches that the pairs exist and that their rows lie within `x` and the result; `i` stays
-    // below the depth of the rows of `x` and of the panel. Rows that the next tile will read are asked for already.
+    // SAFETY: the caller vouches that the pairs exist and that their rows lie within the sides and the result; `i`
+    // stays below the depth of a side's rows, and the depths of all sides together are the panel's. Rows that the next tile will read are asked
+    // for already.
     unsafe {
         for r in 0..R {
-            let (s, t) = (*p.source.get_unchecked(at + r) as usize, *p.target.get_unchecked(at + r) as usize);
-            a[r] = p.x.as_ptr().add(s * p.depth);
-            c[r] = p.out.add(t * p.out_stride);
+            c[r] = p.out.add(*p.target.get_unchecked(at + r) as usize * p.out_stride);
             acc[r] = load::<V>(c[r], last);
         }
-        let n = p.source.len().min(p.target.len());
-        for r in 0..R {
-            let next = *p.source.get_unchecked((at + R + r).min(n - 1)) as usize;
-            for line in (0..p.depth).step_by(LINE) {
-                _mm_prefetch::<_MM_HINT_T0>(p.x.as_ptr().add(next * p.depth + line).cast());
+        let mut b = p.panel.as_ptr();
+        for side in p.sides {
+            let (data, depth) = (side.data.as_ptr(), side.channels);
+            let mut a = [std::ptr::null::<f32>(); R];
+            for r in 0..R {
+                a[r] = data.add(*p.source.get_unchecked(at + r) as usize * depth);
             }
-        }
-        let b = p.panel.as_ptr();
-        let mut i = 0;
-        while i + UNROLL <= p.depth {
-            for u in 0..UNROLL {
-                step::<R, V>(&mut acc, &a, i + u, b.add((i + u) * V * LANES));
+            let n = p.source.len().min(p.target.len());
+            for r in 0..R {
+                let next = *p.source.get_unchecked((at + R + r).min(n - 1)) as usize;
+                for line in (0..depth).step_by(LINE) {
+                    _mm_prefetch::<_MM_HINT_T0>(data.add(next * depth + line).cast());
+                }
             }
-            i += UNROLL;
-        }
-        while i < p.depth {
-            step::<R, V>(&mut acc, &a, i, b.add(i * V * LANES));
-            i += 1;
+            let mut i = 0;
+            while i + UNROLL <= depth {
+                for u in 0..UNROLL {
+                    step::<R, V>(&mut acc, &a, i + u, b.add((i + u) * V * LANES));
+                }
+                i += UNROLL;
+            }
+            while i < depth {
+                step::<R, V>(&mut acc, &a, i, b.add(i * V * LANES));
+                i += 1;
+            }
+            b = b.add(depth * V * LANES);
         }
         for r in 0..R {
             store::<V>(c[r], last, acc[r]);
@@ -249,11 +255,8 @@ unsafe fn wgrad_tile<const R: usize, const V: usize>(p: &Wgrad<'_>, c: usize) {
         for i in 0..n {
             let ahead = (i + AHEAD).min(n - 1);
             _mm_prefetch::<_MM_HINT_T0>(row_of_x(ahead).cast());
-            // The gradient's rows are still there when the next tile comes; of `x` it reads other columns.
-            if c == 0 {
-                for v in 0..V {
-                    _mm_prefetch::<_MM_HINT_T0>(row_of_grad(ahead).add(v * LANES).cast());
-                }
+            for v in 0..V {
+                _mm_prefetch::<_MM_HINT_T0>(row_of_grad(ahead).add(v * LANES).cast());
             }
             let x = row_of_x(i);
             let g = load::<V>(row_of_grad(i), last);

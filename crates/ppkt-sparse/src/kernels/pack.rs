@@ -1,9 +1,10 @@
-//! Weights in the order in which the micro-kernels read them.
+//! Weights in the order in which the kernels read them.
+
+use std::borrow::Cow;
 
 use rayon::prelude::*;
 
-use super::Weight;
-use super::transpose::TransposeSquare;
+use super::{TransposeSquare, Weight};
 
 /// How the columns of a result are divided among calls of a micro-kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,28 +43,35 @@ impl Panels {
         self.lanes - end.saturating_sub(self.columns)
     }
 
+    /// Columns of the panel that exist.
+    pub(super) fn width(&self, panel: usize) -> usize {
+        (self.vectors[panel] - 1) * self.lanes + self.last_lanes(panel)
+    }
+
     /// Columns with padding.
-    fn padded(&self) -> usize {
+    pub(super) fn padded(&self) -> usize {
         self.vectors.iter().sum::<usize>() * self.lanes
     }
 }
 
 /// A weight as panels of columns: `[K][panel][inner][columns of the panel]`, padded with zeros to whole vectors.
+#[derive(Debug, Clone)]
 pub(super) struct Packed<'a> {
-    data: std::borrow::Cow<'a, [f32]>,
+    data: Cow<'a, [f32]>,
+    volume: usize,
     inner: usize,
     panels: Panels,
 }
 
 impl<'a> Packed<'a> {
     pub(super) fn new(weight: Weight<'a>, panels: Panels, square: TransposeSquare) -> Self {
-        let (inner, outer) = (weight.inner(), weight.outer());
+        let (volume, inner, outer) = (weight.volume(), weight.inner(), weight.outer());
         let padded = panels.padded();
         // One panel without padding is the order in which the weight lies already.
-        if !weight.transposed && !weight.mirrored && panels.len() == 1 && padded == outer {
-            return Self { data: weight.data.into(), inner, panels };
+        if !weight.transposed && !weight.mirrored && panels.len() <= 1 && padded == outer {
+            return Self { data: weight.data.into(), volume, inner, panels };
         }
-        let mut data = vec![0f32; weight.volume() * inner * padded];
+        let mut data = vec![0f32; volume * inner * padded];
         data.par_chunks_mut((inner * padded).max(1)).enumerate().for_each(|(k, packed)| {
             let matrix = weight.matrix(k);
             let mut rest = packed;
@@ -74,7 +82,9 @@ impl<'a> Packed<'a> {
                 let (here, after) = rest.split_at_mut(inner * width);
                 rest = after;
                 if weight.transposed {
-                    transpose(square, panels.lanes, matrix, inner, columns, here);
+                    let first = weight.inputs.0;
+                    let rows = first + columns.start..first + columns.end;
+                    transpose(square, panels.lanes, matrix, inner, rows, here);
                 } else {
                     for (row, to) in matrix.chunks_exact(outer).zip(here.chunks_exact_mut(width)) {
                         to[..columns.len()].copy_from_slice(&row[columns.clone()]);
@@ -82,7 +92,25 @@ impl<'a> Packed<'a> {
                 }
             }
         });
-        Self { data: data.into(), inner, panels }
+        Self { data: data.into(), volume, inner, panels }
+    }
+
+    pub(super) fn volume(&self) -> usize {
+        self.volume
+    }
+
+    /// Channels of the rows that are read.
+    pub(super) fn inner(&self) -> usize {
+        self.inner
+    }
+
+    /// Channels of the rows that are written.
+    pub(super) fn outer(&self) -> usize {
+        self.panels.columns
+    }
+
+    pub(super) fn panels(&self) -> &Panels {
+        &self.panels
     }
 
     /// The panel of kernel voxel `k`: `inner` rows of the panel's width.
@@ -92,24 +120,24 @@ impl<'a> Packed<'a> {
     }
 }
 
-/// `to[i][j] = matrix[columns.start + j][i]`, in squares as far as they go.
+/// `to[i][j] = matrix[rows.start + j][i]`, in squares as far as they go.
 #[expect(unsafe_code, reason = "squares transposed in registers")]
 fn transpose(
     square: TransposeSquare,
     lanes: usize,
     matrix: &[f32],
     inner: usize,
-    columns: std::ops::Range<usize>,
+    rows: std::ops::Range<usize>,
     to: &mut [f32],
 ) {
     let width = to.len() / inner.max(1);
-    let matrix = &matrix[columns.start * inner..columns.end * inner];
-    let (whole_i, whole_j) = (inner - inner % lanes, columns.len() - columns.len() % lanes);
-    assert!(columns.len() <= width);
+    let matrix = &matrix[rows.start * inner..rows.end * inner];
+    let (whole_i, whole_j) = (inner - inner % lanes, rows.len() - rows.len() % lanes);
+    assert!(rows.len() <= width);
     for i in (0..whole_i).step_by(lanes) {
         for j in (0..whole_j).step_by(lanes) {
-            // SAFETY: the instruction set was detected. `j + lanes <= columns.len()` rows of `inner` elements are in
-            // `matrix`, `i + lanes <= inner` rows of `width >= columns.len()` elements are in `to`.
+            // SAFETY: the instruction set was detected. `j + lanes <= rows.len()` rows of `inner` elements are in
+            // `matrix`, `i + lanes <= inner` rows of `width >= rows.len()` elements are in `to`.
             unsafe {
                 square(matrix[j * inner + i..].as_ptr(), inner, to[i * width + j..].as_mut_ptr(), width)
             };

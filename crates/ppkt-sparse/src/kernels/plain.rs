@@ -2,34 +2,46 @@
 
 use rayon::prelude::*;
 
-use super::Weight;
+use super::pack::Packed;
+use super::{Side, Start};
 use crate::kernel_map::{BLOCK, PairLists};
 
-/// `out[t] = Σ x[s] · weight[k]` over the pairs `(k, s, t)`; each block of rows by one thread.
-pub(super) fn gather_product(lists: &PairLists, x: &[f32], weight: Weight<'_>) -> Vec<f32> {
-    let (cin, cout) = (weight.inner(), weight.outer());
+/// A square of one: the readable path has no vectors.
+///
+/// # Safety
+/// Both pointers must be valid.
+#[expect(unsafe_code, reason = "the type is that of the paths with vectors")]
+pub(super) unsafe fn transpose(from: *const f32, _: usize, to: *mut f32, _: usize) {
+    // SAFETY: the caller vouches for both.
+    unsafe { *to = *from };
+}
+
+/// `out[t] = start + Σ x[s] · weight[k]` over the pairs `(k, s, t)`; each block of rows by one thread.
+pub(super) fn gather_product(
+    lists: &PairLists,
+    sides: &[Side<'_>],
+    weight: &Packed<'_>,
+    start: Start<'_>,
+) -> Vec<f32> {
+    let cout = weight.outer();
     let mut out = vec![0f32; lists.n_target * cout];
-    if cin * cout == 0 {
+    if cout == 0 {
         return out;
     }
-    // The one form `[K, cin, cout]`, as the lists want it.
-    let matrices: Vec<f32> = (0..lists.volume)
-        .flat_map(|k| {
-            let m = weight.matrix(k);
-            let at =
-                move |i: usize, j: usize| if weight.transposed { m[j * cin + i] } else { m[i * cout + j] };
-            (0..cin).flat_map(move |i| (0..cout).map(move |j| at(i, j)))
-        })
-        .collect();
     out.par_chunks_mut(BLOCK * cout).enumerate().for_each(|(block, out)| {
+        out.chunks_exact_mut(cout).for_each(|row| start.set(0, row));
         for k in 0..lists.volume {
-            let matrix = &matrices[k * cin * cout..(k + 1) * cin * cout];
             for (source, target) in lists.group(block, k) {
                 let row = &mut out[target * cout..(target + 1) * cout];
-                for (&v, column) in x[source * cin..(source + 1) * cin].iter().zip(matrix.chunks_exact(cout))
-                {
-                    for (o, &m) in row.iter_mut().zip(column) {
-                        *o += v * m;
+                // One panel, as wide as the result; the rows of one side after those of the other.
+                let mut matrix = weight.panel(k, 0);
+                for side in sides {
+                    let (own, rest) = matrix.split_at(side.channels * cout);
+                    matrix = rest;
+                    for (&v, column) in side.row(source).iter().zip(own.chunks_exact(cout)) {
+                        for (o, &m) in row.iter_mut().zip(column) {
+                            *o += v * m;
+                        }
                     }
                 }
             }
@@ -39,13 +51,8 @@ pub(super) fn gather_product(lists: &PairLists, x: &[f32], weight: Weight<'_>) -
 }
 
 /// `dw[k] = Σ x[s]ᵀ · grad[t]` over the pairs `(k, s, t)`; each kernel voxel by one thread.
-pub(super) fn weight_gradient(
-    lists: &PairLists,
-    x: &[f32],
-    cin: usize,
-    grad: &[f32],
-    cout: usize,
-) -> Vec<f32> {
+pub(super) fn weight_gradient(lists: &PairLists, sides: &[Side<'_>], grad: &[f32], cout: usize) -> Vec<f32> {
+    let cin: usize = sides.iter().map(|s| s.channels).sum();
     let mut dw = vec![0f32; lists.volume * cin * cout];
     if cin * cout == 0 {
         return dw;
@@ -55,8 +62,8 @@ pub(super) fn weight_gradient(
             for (source, target) in lists.group(block, k) {
                 let target = block * BLOCK + target;
                 let grad = &grad[target * cout..(target + 1) * cout];
-                for (&v, row) in x[source * cin..(source + 1) * cin].iter().zip(matrix.chunks_exact_mut(cout))
-                {
+                let x = sides.iter().flat_map(|side| side.row(source));
+                for (&v, row) in x.zip(matrix.chunks_exact_mut(cout)) {
                     for (o, &g) in row.iter_mut().zip(grad) {
                         *o += v * g;
                     }

@@ -2,22 +2,19 @@
 
 use rayon::prelude::*;
 
-use super::Weight;
 use super::pack::{Packed, Panels};
-use super::transpose::TransposeSquare;
+use super::{Side, Start, TransposeSquare, Weight};
 use crate::kernel_map::{BLOCK, PairLists};
 
 /// What a micro-kernel needs for one list of pairs and one panel of columns.
 pub(super) struct Product<'a> {
-    /// Rows of `x` that are read.
+    /// Rows that are read.
     pub(super) source: &'a [u32],
     /// Rows of the block that are written, one for each source.
     pub(super) target: &'a [u8],
-    /// Features, `depth` to a row.
-    pub(super) x: &'a [f32],
-    /// Channels of a row that is read.
-    pub(super) depth: usize,
-    /// `depth` rows of whole vectors.
+    /// Features, of one tensor or of two side by side.
+    pub(super) sides: &'a [Side<'a>],
+    /// Rows of whole vectors, one for each channel of all sides.
     pub(super) panel: &'a [f32],
     /// The panel's first column in the block's first row.
     pub(super) out: *mut f32,
@@ -34,11 +31,19 @@ pub(super) struct ProductIsa {
     /// The kernel for panels of 1, 2, … vectors.
     ///
     /// # Safety
-    /// The instruction set must be there; every source must be a row of `x`; `out`, with the given stride, must be
+    /// The instruction set must be there; every source must be a row of each side; `out`, with the given stride, must be
     /// valid for reads and writes of the panel's columns in every target row, and no one else may touch these.
     pub(super) by_vectors: &'static [unsafe fn(&Product<'_>)],
     /// Turns squares of weights.
     pub(super) transpose: TransposeSquare,
+}
+
+impl ProductIsa {
+    /// A weight in the order in which the micro-kernels read it.
+    pub(super) fn pack<'a>(&self, weight: Weight<'a>) -> Packed<'a> {
+        let panels = Panels::new(weight.outer(), self.lanes, self.by_vectors.len());
+        Packed::new(weight, panels, self.transpose)
+    }
 }
 
 /// Lets rayon's threads write disjoint parts of one buffer.
@@ -56,53 +61,57 @@ impl SharedOut {
     }
 }
 
-/// `out[t] = Σ x[s] · weight[k]` over the pairs `(k, s, t)`.
+/// `out[t] = start + Σ x[s] · weight[k]` over the pairs `(k, s, t)`.
 #[expect(unsafe_code, reason = "micro-kernels and a buffer that its writers initialise")]
-pub(super) fn run(isa: &ProductIsa, lists: &PairLists, x: &[f32], weight: Weight<'_>) -> Vec<f32> {
-    let (depth, columns) = (weight.inner(), weight.outer());
+pub(super) fn run(
+    isa: &ProductIsa,
+    lists: &PairLists,
+    sides: &[Side<'_>],
+    packed: &Packed<'_>,
+    start: Start<'_>,
+) -> Vec<f32> {
+    let (panels, columns) = (packed.panels(), packed.outer());
     let len = lists.n_target * columns;
     let mut out: Vec<f32> = Vec::with_capacity(len);
-    if len > 0 {
-        let panels = Panels::new(columns, isa.lanes, isa.by_vectors.len());
-        let packed = Packed::new(weight, panels.clone(), isa.transpose);
-        let shared = SharedOut(out.as_mut_ptr());
-        let n_panels = panels.len();
-        // Neighbouring panels of a block come one after the other, so that the rows read are still in the cache.
-        (0..lists.n_blocks() * n_panels).into_par_iter().for_each(|task| {
-            let (block, panel) = (task / n_panels, task % n_panels);
-            let rows = BLOCK.min(lists.n_target - block * BLOCK);
-            let (start, last_lanes) = (panels.start(panel), panels.last_lanes(panel));
-            let width = (panels.vectors(panel) - 1) * isa.lanes + last_lanes;
-            // SAFETY: the block's first row and the panel's first column lie within the buffer's capacity.
-            let first = unsafe { shared.get().add(block * BLOCK * columns + start) };
-            for row in 0..rows {
-                // SAFETY: `rows` rows of `width` columns from `first` lie within the capacity, and belong to this
-                // task alone. Zeros make them initialised.
-                unsafe { first.add(row * columns).write_bytes(0, width) };
+    let shared = SharedOut(out.as_mut_ptr());
+    let n_panels = panels.len();
+    // Neighbouring panels of a block come one after the other, so that the rows read are still in the cache.
+    (0..lists.n_blocks() * n_panels).into_par_iter().for_each(|task| {
+        let (block, panel) = (task / n_panels, task % n_panels);
+        let rows = BLOCK.min(lists.n_target - block * BLOCK);
+        let (column, width) = (panels.start(panel), panels.width(panel));
+        // SAFETY: the block's first row and the panel's first column lie within the buffer's capacity.
+        let first = unsafe { shared.get().add(block * BLOCK * columns + column) };
+        for row in 0..rows {
+            // SAFETY: `rows` rows of `width` columns from `first` lie within the capacity, and belong to this task
+            // alone. Zeros make them initialised.
+            let out = unsafe {
+                let out = first.add(row * columns);
+                out.write_bytes(0, width);
+                std::slice::from_raw_parts_mut(out, width)
+            };
+            start.set(column, out);
+        }
+        for k in 0..lists.volume {
+            let (source, target) = lists.group_slices(block, k);
+            if source.is_empty() {
+                continue;
             }
-            for k in 0..lists.volume {
-                let (source, target) = lists.group_slices(block, k);
-                if source.is_empty() {
-                    continue;
-                }
-                let panel_data = packed.panel(k, panel);
-                let product = Product {
-                    source,
-                    target,
-                    x,
-                    depth,
-                    panel: panel_data,
-                    out: first,
-                    out_stride: columns,
-                    last_lanes,
-                };
-                // SAFETY: the instruction set was detected. Sources are rows of `x`, whose length the caller has
-                // checked; targets are rows of this block, of which this task alone writes the panel's columns.
-                unsafe { isa.by_vectors[panels.vectors(panel) - 1](&product) };
-            }
-        });
-        // SAFETY: the tasks have written every block and every panel, that is, all `len` elements.
-        unsafe { out.set_len(len) };
-    }
+            let product = Product {
+                source,
+                target,
+                sides,
+                panel: packed.panel(k, panel),
+                out: first,
+                out_stride: columns,
+                last_lanes: panels.last_lanes(panel),
+            };
+            // SAFETY: the instruction set was detected. Sources are rows of the sides, whose lengths the caller has
+            // checked; targets are rows of this block, of which this task alone writes the panel's columns.
+            unsafe { isa.by_vectors[panels.vectors(panel) - 1](&product) };
+        }
+    });
+    // SAFETY: the tasks have written every block and every panel, that is, all `len` elements.
+    unsafe { out.set_len(len) };
     out
 }

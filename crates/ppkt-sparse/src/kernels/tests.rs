@@ -1,6 +1,6 @@
 //! Every instruction set of this machine against the plain path.
 
-use super::{Simd, Weight, gather_product, weight_gradient};
+use super::{Prepared, Side, Simd, Start, Weight, gather_product, weight_gradient};
 use crate::kernel_map::PairLists;
 use crate::{ConvSpec, CoordinateManager, Coords};
 
@@ -21,27 +21,72 @@ fn assert_agree(what: &str, got: &[f32], want: &[f32]) {
     assert!(worst <= 1e-5 * scale, "{what}: differs by {worst} of {scale}");
 }
 
+/// The matrix of each kernel voxel transposed, and the kernel voxels in the other order where asked.
+fn turned(data: &[f32], cin: usize, cout: usize, mirrored: bool) -> Vec<f32> {
+    let turn = |m: &[f32]| {
+        (0..cout).flat_map(|j| (0..cin).map(move |i| (i, j))).map(|(i, j)| m[i * cout + j]).collect()
+    };
+    let matrices: Vec<Vec<f32>> = data.chunks(cin * cout).map(turn).collect();
+    if mirrored { matrices.into_iter().rev().flatten().collect() } else { matrices.concat() }
+}
+
 fn check(lists: &PairLists, cin: usize, cout: usize) {
     let x = numbers(1, lists.n_source * cin);
     let grad = numbers(2, lists.n_target * cout);
     let data = numbers(3, lists.volume * cin * cout);
+    let side = |data, channels| [Side { data, channels }];
+    let want = gather_product(Simd::Plain, lists, &side(&x, cin), Weight::forward(&data, cin, cout));
+    let want_dw = weight_gradient(Simd::Plain, lists, &side(&x, cin), &grad, cout);
     for simd in Simd::available() {
         let what = format!("{} {cin} to {cout}", simd.name());
+        let got = gather_product(simd, lists, &side(&x, cin), Weight::forward(&data, cin, cout));
+        assert_agree(&what, &got, &want);
+        // The same product from the transposed weight.
         for mirrored in [false, true] {
-            let weight = Weight { data: &data, cin, cout, transposed: false, mirrored };
-            let want = gather_product(Simd::Plain, lists, &x, weight);
-            assert_agree(&what, &gather_product(simd, lists, &x, weight), &want);
-            // The same product from the transposed weight.
-            let turned: Vec<f32> = data
-                .chunks(cin * cout)
-                .flat_map(|m| (0..cout).flat_map(move |j| (0..cin).map(move |i| m[i * cout + j])))
-                .collect();
-            let weight = Weight { data: &turned, cin: cout, cout: cin, transposed: true, mirrored };
-            assert_agree(&what, &gather_product(simd, lists, &x, weight), &want);
+            let turned = turned(&data, cin, cout, mirrored);
+            let weight = Weight::backward(&turned, (cout, cin), (0, cout), mirrored);
+            assert_agree(&what, &gather_product(simd, lists, &side(&x, cin), weight), &want);
         }
-        let want = weight_gradient(Simd::Plain, lists, &x, cin, &grad, cout);
-        assert_agree(&what, &weight_gradient(simd, lists, &x, cin, &grad, cout), &want);
+        assert_agree(&what, &weight_gradient(simd, lists, &side(&x, cin), &grad, cout), &want_dw);
+        if cin > 1 {
+            check_two_sides(simd, lists, (cin, cout), &x, &grad, &data);
+        }
     }
+}
+
+/// Two tensors side by side have the bits of one.
+fn check_two_sides(
+    simd: Simd,
+    lists: &PairLists,
+    (cin, cout): (usize, usize),
+    x: &[f32],
+    grad: &[f32],
+    data: &[f32],
+) {
+    let what = format!("{} {cin} to {cout}", simd.name());
+    let ca = cin.div_ceil(3);
+    let part = |first: usize, n: usize| -> Vec<f32> {
+        x.chunks(cin).flat_map(|row| row[first..first + n].to_vec()).collect()
+    };
+    let (left, right) = (part(0, ca), part(ca, cin - ca));
+    let one = [Side { data: x, channels: cin }];
+    let two = [Side { data: &left, channels: ca }, Side { data: &right, channels: cin - ca }];
+    let bias = numbers(4, cout);
+    let product = |sides: &[Side<'_>]| {
+        let weight = Prepared::new(simd, Weight::forward(data, cin, cout));
+        weight.gather_product(lists, sides, Start { bias: Some(&bias) })
+    };
+    assert!(product(&one) == product(&two), "{what}: product");
+    let dw = |sides: &[Side<'_>]| weight_gradient(simd, lists, sides, grad, cout);
+    assert!(dw(&one) == dw(&two), "{what}: weight gradient");
+    // The gradient of a part of the input is that part of the gradient. Rows of `x` stand in for a gradient here, and
+    // the weight has as many output channels as they have.
+    let weight = |inputs| Weight::backward(data, (cout, cin), inputs, false);
+    let whole = gather_product(simd, lists, &one, weight((0, cout)));
+    let first = cout / 2;
+    let tail = gather_product(simd, lists, &one, weight((first, cout - first)));
+    let want: Vec<f32> = whole.chunks(cout).flat_map(|row| row[first..].to_vec()).collect();
+    assert!(tail == want, "{what}: gradient of a part");
 }
 
 #[test]
@@ -72,13 +117,11 @@ fn no_rows_and_no_channels_are_no_trouble() {
     let map = manager.kernel_map(1, ConvSpec::new(3, 1)).unwrap();
     for simd in Simd::available() {
         for (cin, cout) in [(0, 3), (3, 0)] {
-            let weight = Weight { data: &[], cin, cout, transposed: false, mirrored: false };
-            let out = gather_product(simd, map.by_coarse(), &vec![1.0; cin], weight);
+            let (x, grad) = (vec![1.0; cin], vec![1.0; cout]);
+            let sides = [Side { data: &x, channels: cin }];
+            let out = gather_product(simd, map.by_coarse(), &sides, Weight::forward(&[], cin, cout));
             assert_eq!(out, vec![0.0; cout]);
-            assert!(
-                weight_gradient(simd, map.by_coarse(), &vec![1.0; cin], cin, &vec![1.0; cout], cout)
-                    .is_empty()
-            );
+            assert!(weight_gradient(simd, map.by_coarse(), &sides, &grad, cout).is_empty());
         }
     }
 }

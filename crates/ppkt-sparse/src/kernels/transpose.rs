@@ -9,17 +9,10 @@ use std::arch::x86_64::{
     _mm512_unpacklo_ps,
 };
 
-/// Transposes a square of an instruction set's lanes: source, elements from row to row, target, elements from row to
-/// row.
-///
-/// # Safety
-/// The instruction set must be there, and both squares valid.
-pub(super) type TransposeSquare = unsafe fn(*const f32, usize, *mut f32, usize);
-
 /// 16 by 16.
 ///
 /// # Safety
-/// As [`TransposeSquare`], with AVX-512F.
+/// As [`super::TransposeSquare`], with AVX-512F.
 #[target_feature(enable = "avx512f")]
 #[expect(unsafe_code, reason = "loads and stores of rows of a matrix")]
 pub(super) unsafe fn avx512(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
@@ -60,7 +53,7 @@ pub(super) unsafe fn avx512(from: *const f32, from_stride: usize, to: *mut f32, 
 /// 8 by 8.
 ///
 /// # Safety
-/// As [`TransposeSquare`], with AVX2.
+/// As [`super::TransposeSquare`], with AVX2.
 #[target_feature(enable = "avx2,fma")]
 #[expect(unsafe_code, reason = "loads and stores of rows of a matrix")]
 pub(super) unsafe fn avx2(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {

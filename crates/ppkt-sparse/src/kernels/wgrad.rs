@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::Side;
 use super::pack::Panels;
 use super::product::SharedOut;
 use crate::kernel_map::{BLOCK, PairLists};
@@ -12,15 +13,15 @@ pub(super) struct Wgrad<'a> {
     pub(super) source: &'a [u32],
     /// Rows of the block of `grad`, one for each source.
     pub(super) target: &'a [u8],
-    /// Features, `cin` to a row.
+    /// Features of one side, `cin` to a row.
     pub(super) x: &'a [f32],
-    /// Channels of `x`.
+    /// Channels of this side.
     pub(super) cin: usize,
     /// The panel's first column in the block's first row of the gradient.
     pub(super) grad: &'a [f32],
     /// Channels of `grad` and columns of `dw`.
     pub(super) cout: usize,
-    /// The panel's first column in the matrix of the kernel voxel.
+    /// The panel's first column and the side's first row in the matrix of the kernel voxel.
     pub(super) dw: *mut f32,
     /// Columns of the panel's last vector that exist.
     pub(super) last_lanes: usize,
@@ -54,11 +55,11 @@ const TASKS: usize = 4;
 pub(super) fn run(
     isa: &WgradIsa,
     lists: &PairLists,
-    x: &[f32],
-    cin: usize,
+    sides: &[Side<'_>],
     grad: &[f32],
     cout: usize,
 ) -> Vec<f32> {
+    let cin: usize = sides.iter().map(|s| s.channels).sum();
     let len = lists.volume * cin * cout;
     let mut dw: Vec<f32> = Vec::with_capacity(len);
     if len == 0 {
@@ -85,7 +86,7 @@ pub(super) fn run(
         };
         for unit in units.clone() {
             let panel = unit % panels.len();
-            let width = (panels.vectors(panel) - 1) * isa.lanes + panels.last_lanes(panel);
+            let width = panels.width(panel);
             for row in 0..cin {
                 // SAFETY: the panel's columns in the rows of this unit's matrix, which this task alone writes.
                 unsafe { unit_dw(unit).add(row * cout).write_bytes(0, width) };
@@ -98,19 +99,24 @@ pub(super) fn run(
                 if source.is_empty() {
                     continue;
                 }
-                let wgrad = Wgrad {
-                    source,
-                    target,
-                    x,
-                    cin,
-                    grad: &grad[block * BLOCK * cout + panels.start(panel)..],
-                    cout,
-                    dw: unit_dw(unit),
-                    last_lanes: panels.last_lanes(panel),
-                };
-                // SAFETY: the instruction set was detected. Sources are rows of `x` and targets rows of this block of
-                // `grad`, whose lengths the caller has checked; the unit's columns are this task's alone.
-                unsafe { isa.by_vectors[panels.vectors(panel) - 1](&wgrad) };
+                let mut dw = unit_dw(unit);
+                for side in sides {
+                    let wgrad = Wgrad {
+                        source,
+                        target,
+                        x: side.data,
+                        cin: side.channels,
+                        grad: &grad[block * BLOCK * cout + panels.start(panel)..],
+                        cout,
+                        dw,
+                        last_lanes: panels.last_lanes(panel),
+                    };
+                    // SAFETY: the instruction set was detected. Sources are rows of the side and targets rows of this
+                    // block of `grad`, whose lengths the caller has checked; the unit's columns are this task's alone,
+                    // and its rows are those of the sides, one side's after the other's.
+                    unsafe { isa.by_vectors[panels.vectors(panel) - 1](&wgrad) };
+                    dw = dw.wrapping_add(side.channels * cout);
+                }
             }
         }
     });
