@@ -22,18 +22,27 @@ impl Draws {
     }
 }
 
+/// Where the points of a frame's pairs are, for pictures of clouds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SeenPoints {
+    /// Position of the point of each pair in the world of the scene, metres.
+    pub positions: Vec<[f32; 3]>,
+    /// Where the first photograph was taken from.
+    pub viewpoint: Option<[f32; 3]>,
+}
+
 /// A batch of one frame, numbered from zero.
 pub(crate) fn prepare(scene: Scene, config: &BatchConfig, draws: Draws) -> Result<Batch, DataError> {
-    prepare_and_place(scene, config, draws, |_| ())
+    prepare_and_place(scene, config, draws, drop)
 }
 
 /// A batch of one frame, numbered from zero; `place` is told where the point of each of its pairs is, before the cloud
-/// is augmented.
+/// is augmented, and from where the first photograph was taken.
 pub(crate) fn prepare_and_place(
     scene: Scene,
     config: &BatchConfig,
     mut draws: Draws,
-    place: impl FnOnce(Vec<[f32; 3]>),
+    place: impl FnOnce(SeenPoints),
 ) -> Result<Batch, DataError> {
     check_scene(&scene)?;
     let n_read = scene.cloud.points.len();
@@ -58,7 +67,11 @@ pub(crate) fn prepare_and_place(
     }
 
     // Until the end a pair names its point.
-    place(part.pairs.iter().map(|pair| frame.cloud.points[pair.voxel as usize]).collect());
+    let viewpoint = views.first().map(|view| view.world_from_camera.translation());
+    place(SeenPoints {
+        positions: part.pairs.iter().map(|pair| frame.cloud.points[pair.voxel as usize]).collect(),
+        viewpoint: viewpoint.map(|t| [t.x as f32, t.y as f32, t.z as f32]),
+    });
     config.augment3d.apply(&mut frame.cloud, &mut draws.cloud);
     let voxels = voxelise(&frame.cloud.points, config.voxel_size_m)
         .map_err(|e| DataError::BadScene { frame: name, problem: format!("{e}; is it in metres?") })?;

@@ -28,6 +28,7 @@ pub use augment::{Augment2d, Augment3d, CloudColour, ColourJitter, Elastic, Imag
 pub use batch::{Batch, BatchConfig, OnDamaged, Pair, PointFeature};
 pub use dataset::{Classes, Dataset, Split};
 pub use error::DataError;
+pub use frame::SeenPoints;
 pub use inspect::{FrameSummary, Inspection, ViewSummary, inspect};
 pub use labelled::{Attitude, CloudConfig, LabelledBatch, LabelledFrames};
 pub use labels::{LabelConfig, LabelUnit, LabelledFrame};

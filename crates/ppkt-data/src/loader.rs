@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rand::RngExt;
 
 use crate::batch::{Batch, BatchConfig, OnDamaged};
-use crate::frame::{Draws, prepare_and_place};
+use crate::frame::{Draws, SeenPoints, prepare_and_place};
 use crate::preparation::{Preparation, Slot};
 use crate::random::{Purpose, stream};
 use crate::stream::BatchStream;
@@ -158,14 +158,13 @@ impl<P: Preparation> Loader<P> {
 }
 
 impl Loader<BatchConfig> {
-    /// As [`Self::frame`], with the positions of the points of its pairs, metres, in the world of the scene: for
-    /// pictures of clouds.
+    /// As [`Self::frame`], with the places of the points of its pairs: for pictures of clouds.
     ///
     /// # Errors
     /// If the frame is damaged, whatever [`BatchConfig::on_damaged`] says.
-    pub fn frame_with_points(&self, index: usize) -> Result<(Batch, Vec<[f32; 3]>), DataError> {
+    pub fn frame_with_points(&self, index: usize) -> Result<(Batch, SeenPoints), DataError> {
         let (dataset, config) = (&self.0.dataset, self.0.config.plain());
-        let mut points = Vec::new();
+        let mut points = SeenPoints::default();
         let work = || {
             let place = |of_pairs| points = of_pairs;
             prepare_and_place(dataset.sample(index)?, &config, Draws::new(self.0.seed, 0), place)

@@ -66,7 +66,8 @@ fn cloud(frame: &HeldOutFrame, loader: &Loader, model: &Model, basis: &ColourBas
         image.get_pixel((pair.u as u32).min(width - 1), (pair.v as u32).min(height - 1)).0
     };
     Ok(SampleCloud {
-        points: kept.iter().map(|&i| points[i]).collect(),
+        points: kept.iter().map(|&i| points.positions[i]).collect(),
+        viewpoint: points.viewpoint,
         colours: Some(pairs.iter().map(photo).collect()),
         teacher: Some(colours(model.at_pixels(&frame.map, &pairs, Pass::Infer)?)?),
         student: Some(colours(Model::at_points(&voxels, &input, &pairs)?)?),

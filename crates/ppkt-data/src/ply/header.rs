@@ -44,6 +44,7 @@ pub(super) struct Element {
 pub(super) struct Header {
     pub format: Format,
     pub elements: Vec<Element>,
+    pub comments: Vec<String>,
 }
 
 impl Scalar {
@@ -105,6 +106,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<(Header, &[u8]), String> {
     }
     let mut format = None;
     let mut elements: Vec<Element> = Vec::new();
+    let mut comments = Vec::new();
     loop {
         let rest = lines.0.len();
         if bytes.len() - rest > MAX_HEADER {
@@ -113,7 +115,8 @@ pub(super) fn parse(bytes: &[u8]) -> Result<(Header, &[u8]), String> {
         let line = lines.next().ok_or("its header ends before `end_header`")?.trim();
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
         match words.as_slice() {
-            [] | ["comment" | "obj_info", ..] => {}
+            ["comment", ..] => comments.push(line["comment".len()..].trim().to_owned()),
+            [] | ["obj_info", ..] => {}
             ["format", name, "1.0"] => format = Some(format_named(name)?),
             ["format", ..] => return Err(format!("its format is not known: {line:?}")),
             ["element", name, len] => {
@@ -130,7 +133,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<(Header, &[u8]), String> {
         }
     }
     let format = format.ok_or("its header names no format")?;
-    Ok((Header { format, elements }, lines.0))
+    Ok((Header { format, elements, comments }, lines.0))
 }
 
 fn format_named(name: &str) -> Result<Format, String> {

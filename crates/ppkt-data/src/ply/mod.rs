@@ -33,6 +33,7 @@ const MAX_BYTES: u64 = 4 << 30;
 pub struct Ply {
     len: usize,
     columns: Vec<(String, PlyColumn)>,
+    comments: Vec<String>,
 }
 
 /// One property of all vertices, in the type that the file has it in.
@@ -100,7 +101,7 @@ impl PlyColumn {
 impl Ply {
     /// `len` vertices without any property yet.
     pub fn new(len: usize) -> Self {
-        Self { len, columns: Vec::new() }
+        Self { len, columns: Vec::new(), comments: Vec::new() }
     }
 
     /// Adds a property.
@@ -114,6 +115,22 @@ impl Ply {
         assert!(!name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic()), "property {name:?}");
         self.columns.push((name.to_owned(), column));
         self
+    }
+
+    /// Adds a line that means nothing to the format.
+    ///
+    /// # Panics
+    /// If it is more than one line.
+    #[must_use]
+    pub fn with_comment(mut self, text: &str) -> Self {
+        assert!(!text.contains(['\r', '\n']), "a comment is one line, not {text:?}");
+        self.comments.push(text.trim().to_owned());
+        self
+    }
+
+    /// The comments of the header.
+    pub fn comments(&self) -> &[String] {
+        &self.comments
     }
 
     /// Number of vertices.
@@ -160,7 +177,11 @@ impl Ply {
 
     /// The file, binary and little-endian.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = format!("ply\nformat binary_little_endian 1.0\nelement vertex {}\n", self.len);
+        let mut bytes = String::from("ply\nformat binary_little_endian 1.0\n");
+        for comment in &self.comments {
+            bytes += &format!("comment {comment}\n");
+        }
+        bytes += &format!("element vertex {}\n", self.len);
         for (name, column) in &self.columns {
             bytes += &format!("property {} {name}\n", header::Scalar::of(column).name());
         }
@@ -189,6 +210,7 @@ mod tests {
             .with("f", PlyColumn::U32(vec![0, u32::MAX]))
             .with("g", PlyColumn::F32(vec![-0.1, f32::MAX]))
             .with("h", PlyColumn::F64(vec![-0.1, f64::MAX]))
+            .with_comment("of two points")
     }
 
     #[test]
@@ -211,7 +233,8 @@ mod tests {
         };
         let expected = Ply::new(2)
             .with("x", PlyColumn::F32(vec![0.5, -2.0]))
-            .with("label", PlyColumn::U16(vec![258, 7]));
+            .with("label", PlyColumn::U16(vec![258, 7]))
+            .with_comment("made by hand");
 
         let text = [header("ascii"), b"3 0 1 2 9\n0 9\n0.5 258\n-2e0 7\n1.0\n".to_vec()].concat();
         assert_eq!(Ply::parse(&text).unwrap(), expected);

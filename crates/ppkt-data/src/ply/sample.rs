@@ -5,11 +5,14 @@ use std::path::Path;
 use super::{Ply, PlyColumn};
 use crate::DataError;
 
+/// Begins the comment that says where the photograph was taken from.
+const VIEWPOINT: &str = "viewpoint";
+
 /// Points of one frame, and what each of them can be coloured by. Every list has one entry a point.
 ///
 /// As a file it is a binary PLY with the vertex properties `x y z` (float), `red green blue`, `teacher_red …`,
 /// `student_red …` (uchar), `label` and `prediction` (ushort), of which all but `x y z` may be missing. Any viewer of
-/// point clouds opens it, and shows the photograph's colours.
+/// point clouds opens it, and shows the photograph's colours. The viewpoint is a comment, `viewpoint X Y Z`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SampleCloud {
     /// Positions with z up, metres.
@@ -24,6 +27,8 @@ pub struct SampleCloud {
     pub label: Option<Vec<u16>>,
     /// Predicted classes, numbered as `label`.
     pub prediction: Option<Vec<u16>>,
+    /// Where the (first) photograph was taken from, metres: from there a viewer sees the surfaces from the right side.
+    pub viewpoint: Option<[f32; 3]>,
 }
 
 impl SampleCloud {
@@ -58,7 +63,10 @@ impl SampleCloud {
                 ply = ply.with(name, PlyColumn::U16(classes.clone()));
             }
         }
-        ply
+        match self.viewpoint {
+            Some([x, y, z]) => ply.with_comment(&format!("{VIEWPOINT} {x} {y} {z}")),
+            None => ply,
+        }
     }
 
     /// Reads a cloud. Other properties are not looked at.
@@ -94,8 +102,17 @@ impl SampleCloud {
             student: colours(ply, "student_")?,
             label: classes(ply, "label")?,
             prediction: classes(ply, "prediction")?,
+            viewpoint: ply.comments().iter().find_map(|text| viewpoint(text)),
         })
     }
+}
+
+/// The place that a comment names, if it does so; a comment is no reason to refuse a file.
+fn viewpoint(comment: &str) -> Option<[f32; 3]> {
+    let numbers = comment.strip_prefix(VIEWPOINT)?.split_ascii_whitespace();
+    let place: Vec<f32> = numbers.map(str::parse).collect::<Result<_, _>>().ok()?;
+    let place = <[f32; 3]>::try_from(place).ok()?;
+    place.iter().all(|x| x.is_finite()).then_some(place)
 }
 
 /// Three channels of a name, if all of them are there.
@@ -130,6 +147,7 @@ mod tests {
             student: Some(vec![[13, 14, 15], [16, 17, 18]]),
             label: Some(vec![0, 1000]),
             prediction: Some(vec![1, 2]),
+            viewpoint: Some([0.5, -1.25, 1.6]),
         }
     }
 
@@ -156,6 +174,15 @@ mod tests {
         let grey =
             ["red", "green", "blue"].iter().fold(xyz, |ply, name| ply.with(name, PlyColumn::F32(vec![0.5])));
         assert!(fault(grey).contains("red"));
+    }
+
+    #[test]
+    fn a_comment_is_no_reason_to_refuse_a_file() {
+        assert_eq!(viewpoint("viewpoint 1 -2 3.5"), Some([1.0, -2.0, 3.5]));
+        for other in ["viewpoint 1 2", "viewpoint 1 2 3 4", "viewpoint a b c", "viewpoint 1 2 inf", "by hand"]
+        {
+            assert_eq!(viewpoint(other), None);
+        }
     }
 
     #[test]

@@ -15,7 +15,8 @@ pub(super) fn vertices(header: &Header, body: &[u8]) -> Result<Ply, String> {
     };
     for element in &header.elements {
         if element.name == "vertex" {
-            return read(element, source.as_mut());
+            let ply = read(element, source.as_mut())?;
+            return Ok(Ply { comments: header.comments.clone(), ..ply });
         }
         skip(element, source.as_mut())?;
     }
@@ -45,7 +46,7 @@ fn read(element: &Element, source: &mut dyn Source) -> Result<Ply, String> {
         }
     }
     let names = element.properties.iter().map(|(name, _)| name.clone());
-    Ok(Ply { len: element.len, columns: names.zip(columns).collect() })
+    Ok(Ply { len: element.len, columns: names.zip(columns).collect(), comments: Vec::new() })
 }
 
 fn at_a_vertex(problem: &str, len: usize) -> String {

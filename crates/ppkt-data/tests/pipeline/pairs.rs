@@ -228,6 +228,8 @@ fn the_points_of_pairs_lie_in_their_voxels() {
     let loader = Loader::new(uri.open(Split::All).unwrap().into(), config, 7).unwrap();
     let (batch, points) = loader.frame_with_points(1).unwrap();
     assert_eq!(batch, loader.frame(1).unwrap());
+    assert!(points.viewpoint.unwrap()[2] > 0.5, "a camera is held above the floor");
+    let points = points.positions;
     assert_eq!(batch.pairs.len(), points.len());
     assert!(points.len() > 1000);
     for (pair, point) in batch.pairs.iter().zip(&points) {
