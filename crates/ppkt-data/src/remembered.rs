@@ -103,7 +103,7 @@ impl RememberedClouds {
 fn bytes_of(cloud: &Cloud) -> usize {
     size_of_val(&*cloud.points)
         + size_of_val(&*cloud.colours)
-        + cloud.classes.as_deref().map_or(0, |c| size_of_val(c))
+        + cloud.classes.as_deref().map_or(0, size_of_val)
 }
 
 impl Dataset for RememberedClouds {
