@@ -26,7 +26,7 @@ fn scene(with_depth: bool) -> Scene {
     let cloud = Cloud {
         points: lifted.iter().map(|l| (world_from_camera * l.point).to_f32()).collect(),
         colours: lifted.iter().map(|l| [l.pixel.col as f32 / 640.0, 0.5, 0.25]).collect(),
-        classes: None,
+        ..Cloud::default()
     };
     let image = RgbImage::from_fn(SIZE[0], SIZE[1], |x, y| Rgb([x as u8, y as u8, (x ^ y) as u8]));
     let view = View { image, camera, world_from_camera, depth: with_depth.then_some(depth), classes: None };

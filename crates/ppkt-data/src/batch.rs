@@ -59,6 +59,8 @@ pub enum PointFeature {
     Xyz,
     /// Height above the lowest point of the cloud, metres, after augmentation.
     Height,
+    /// How strongly the point sent the pulse of a LiDAR back, 0 to 1.
+    Intensity,
 }
 
 impl PointFeature {
@@ -66,9 +68,22 @@ impl PointFeature {
     pub fn channels(self) -> usize {
         match self {
             Self::Rgb | Self::Xyz => 3,
-            Self::Ones | Self::Height => 1,
+            Self::Ones | Self::Height | Self::Intensity => 1,
         }
     }
+}
+
+/// In which coordinates space is cut into voxels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Coordinates {
+    /// Cubes: x, y, z.
+    #[default]
+    Cartesian,
+    /// Rings around the vertical axis through the scene's origin, where a LiDAR stands: distance, azimuth, height. The
+    /// seam at ±180° is not joined.
+    Cylindrical,
 }
 
 /// What happens when a frame cannot be read, or has no pair of pixel and point.
@@ -90,8 +105,16 @@ pub struct BatchConfig {
     pub frames_per_batch: usize,
     /// Width and height of the photographs as the teacher sees them, pixels.
     pub image_size: [u32; 2],
+    /// Whether the photographs stay as they are, resized alone: [`Self::augment2d`] then only chooses which pairs are
+    /// kept, those in the part that it draws. A teacher so sees the same images in every epoch, which its features can
+    /// be cached for.
+    pub plain_images: bool,
     /// Side of a voxel, metres.
     pub voxel_size_m: f32,
+    /// In which coordinates space is cut into voxels.
+    pub coordinates: Coordinates,
+    /// Azimuth that a cylindrical voxel covers, degrees.
+    pub voxel_angle_deg: f32,
     /// What a voxel tells the network, in this order.
     pub features: Vec<PointFeature>,
     /// Points farther than this from every camera of the scene are left out, metres.
@@ -115,7 +138,10 @@ impl Default for BatchConfig {
         Self {
             frames_per_batch: 4,
             image_size: [320, 240],
+            plain_images: false,
             voxel_size_m: 0.025,
+            coordinates: Coordinates::default(),
+            voxel_angle_deg: 1.0,
             features: vec![PointFeature::Rgb],
             max_depth_m: 10.0,
             max_points: 0,
@@ -156,7 +182,16 @@ impl BatchConfig {
             !self.features.is_empty(),
             "features",
             &self.features,
-            "at least one of rgb, ones, xyz, height",
+            "at least one of rgb, ones, xyz, height, intensity",
+        )?;
+        let fine = self.voxel_angle_deg > 0.0 && self.voxel_angle_deg <= 360.0;
+        require(fine, "voxel_angle_deg", &self.voxel_angle_deg, "above 0 and at most 360")?;
+        let fine = !(self.plain_images && self.augment2d.colour.changes_any());
+        require(
+            fine,
+            "augment2d.colour",
+            &self.augment2d.colour,
+            "off where plain_images is set (or a cache)",
         )?;
         require(self.max_depth_m > 0.0, "max_depth_m", &self.max_depth_m, "above zero")?;
         self.link.check()?;
@@ -214,6 +249,13 @@ mod tests {
         assert!(fault(BatchConfig { image_size: [0, 5], ..fine() }).contains("image_size"));
         assert!(fault(BatchConfig { features: vec![], ..fine() }).contains("features"));
         assert!(fault(BatchConfig { frames_per_batch: 0, ..fine() }).contains("frames_per_batch"));
+        assert!(fault(BatchConfig { voxel_angle_deg: 0.0, ..fine() }).contains("voxel_angle_deg"));
+        let colour = crate::ColourJitter { hue: 0.1, ..Default::default() };
+        let augment2d = Augment2d { colour, ..Augment2d::none() };
+        BatchConfig { augment2d: augment2d.clone(), ..fine() }.check().unwrap();
+        let plain = BatchConfig { augment2d, plain_images: true, ..fine() };
+        assert!(fault(plain.clone()).contains("augment2d.colour"));
+        plain.without_augmentation().check().unwrap();
         let augment3d = Augment3d { scale: [0.0, 1.0], ..Augment3d::none() };
         assert!(fault(BatchConfig { augment3d, ..fine() }).contains("augment3d.scale"));
     }

@@ -1,9 +1,10 @@
 //! From one scene to its part of a batch: link, thin, augment, voxelise.
 
-use ppkt_geometry::{Voxels, voxelise};
+use ppkt_geometry::{VoxelError, Voxels, voxelise, voxelise_cylindrical};
 use rand_chacha::ChaCha8Rng;
 
-use crate::batch::{Batch, BatchConfig, Pair, PointFeature};
+use crate::augment::ImageMap;
+use crate::batch::{Batch, BatchConfig, Coordinates, Pair, PointFeature};
 use crate::link::{Link, link};
 use crate::random::{Purpose, stream, subset};
 use crate::{Cloud, DataError, Scene, View};
@@ -45,6 +46,7 @@ pub(crate) fn prepare_and_place(
     place: impl FnOnce(SeenPoints),
 ) -> Result<Batch, DataError> {
     check_scene(&scene)?;
+    check_features(&scene, &config.features)?;
     let n_read = scene.cloud.points.len();
     let links = link(&scene, &config.link);
     let Scene { name, cloud, views } = scene;
@@ -73,7 +75,7 @@ pub(crate) fn prepare_and_place(
         viewpoint: viewpoint.map(|t| [t.x as f32, t.y as f32, t.z as f32]),
     });
     config.augment3d.apply(&mut frame.cloud, &mut draws.cloud);
-    let voxels = voxelise(&frame.cloud.points, config.voxel_size_m)
+    let voxels = voxels_of(&frame.cloud.points, config)
         .map_err(|e| DataError::BadScene { frame: name, problem: format!("{e}; is it in metres?") })?;
     part.coords = voxels.coords.iter().map(|&[x, y, z]| [0, x, y, z]).collect();
     part.features = features(&frame.cloud, &config.features, &voxels);
@@ -148,12 +150,18 @@ impl Linked {
             let (width, height) = view.image.dimensions();
             let pixels = own.iter().map(|l| (l.u, l.v));
             let map = config.augment2d.draw_map([width, height], config.image_size, pixels, rng);
-            let mut image = map.image(&view.image);
-            config.augment2d.recolour(&mut image, rng);
+            let shown =
+                if config.plain_images { ImageMap::whole([width, height], config.image_size) } else { map };
+            let mut image = shown.image(&view.image);
+            if !config.plain_images {
+                config.augment2d.recolour(&mut image, rng);
+            }
             part.images.push(image);
             part.frame_of_image.push(0);
             part.pairs.extend(own.iter().filter_map(|l| {
-                let (u, v) = map.pixel(l.u, l.v)?;
+                // Only what lies in the part that was drawn, at its place in the image as it is shown.
+                map.pixel(l.u, l.v)?;
+                let (u, v) = shown.pixel(l.u, l.v)?;
                 Some(Pair { view: view_idx as u32, u, v, voxel: l.point })
             }));
         }
@@ -162,10 +170,12 @@ impl Linked {
 
 /// Refuses what would make pairs wrong or an index run over: a reader that breaks its promise.
 pub(crate) fn check_scene(scene: &Scene) -> Result<(), DataError> {
-    let Cloud { points, colours, classes } = &scene.cloud;
+    let Cloud { points, colours, intensity, classes } = &scene.cloud;
     let bad = |problem: String| Err(DataError::BadScene { frame: scene.name.clone(), problem });
-    if colours.len() != points.len() || classes.as_ref().is_some_and(|c| c.len() != points.len()) {
-        return bad(format!("it has {} points, but {} colours (or classes)", points.len(), colours.len()));
+    let optional = [intensity.as_ref().map(Vec::len), classes.as_ref().map(Vec::len)];
+    if colours.len() != points.len() || optional.into_iter().flatten().any(|n| n != points.len()) {
+        let n = points.len();
+        return bad(format!("it has {n} points, but {} colours (or classes, or intensities)", colours.len()));
     }
     for (i, view) in scene.views.iter().enumerate() {
         let (image, camera) = (view.image.dimensions(), (view.camera.width(), view.camera.height()));
@@ -180,19 +190,42 @@ pub(crate) fn check_scene(scene: &Scene) -> Result<(), DataError> {
     Ok(())
 }
 
+/// Refuses features that the data does not have: no other frame would have them either.
+pub(crate) fn check_features(scene: &Scene, wanted: &[PointFeature]) -> Result<(), DataError> {
+    let absent = wanted.contains(&PointFeature::Intensity) && scene.cloud.intensity.is_none();
+    crate::setting::require(
+        !absent,
+        "features",
+        &wanted,
+        &format!("without intensity, which frame {} was not measured with", scene.name),
+    )
+}
+
+fn voxels_of(points: &[[f32; 3]], config: &BatchConfig) -> Result<Voxels, VoxelError> {
+    let size_m = config.voxel_size_m;
+    match config.coordinates {
+        Coordinates::Cartesian => voxelise(points, size_m),
+        Coordinates::Cylindrical => {
+            voxelise_cylindrical(points, size_m, config.voxel_angle_deg.to_radians(), size_m)
+        }
+    }
+}
+
 /// Features of the voxels: each the mean over its points.
 pub(crate) fn features(cloud: &Cloud, wanted: &[PointFeature], voxels: &Voxels) -> Vec<f32> {
     let (low, high) = crate::augment::bounds(&cloud.points);
     let middle = [0, 1, 2].map(|c| 0.5 * (low[c] + high[c]));
     let channels = wanted.iter().map(|f| f.channels()).sum();
     let mut rows = Vec::with_capacity(cloud.points.len() * channels);
-    for (point, colour) in cloud.points.iter().zip(&cloud.colours) {
+    let intensity = cloud.intensity.as_deref().unwrap_or_default();
+    for (i, (point, colour)) in cloud.points.iter().zip(&cloud.colours).enumerate() {
         for feature in wanted {
             match feature {
                 PointFeature::Rgb => rows.extend(colour.map(|c| c - 0.5)),
                 PointFeature::Ones => rows.push(1.0),
                 PointFeature::Xyz => rows.extend([0, 1, 2].map(|c| point[c] - middle[c])),
                 PointFeature::Height => rows.push(point[2] - low[2]),
+                PointFeature::Intensity => rows.push(intensity[i]),
             }
         }
     }

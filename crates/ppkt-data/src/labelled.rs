@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::augment::Augment3d;
 use crate::batch::{OnDamaged, PointFeature};
-use crate::frame::{check_scene, features};
+use crate::frame::{check_features, check_scene, features};
 use crate::labels::LabelConfig;
 use crate::loader::{Loader, without_panic};
 use crate::preparation::{Preparation, Slot};
@@ -62,7 +62,7 @@ impl CloudConfig {
         let fine = self.voxel_size_m > 0.0 && self.voxel_size_m.is_finite();
         require(fine, "batch.voxel_size_m", &self.voxel_size_m, "above zero")?;
         let some = !self.features.is_empty();
-        require(some, "batch.features", &self.features, "at least one of rgb, ones, xyz, height")?;
+        require(some, "batch.features", &self.features, "at least one of rgb, ones, xyz, height, intensity")?;
         require(self.max_depth_m > 0.0, "batch.max_depth_m", &self.max_depth_m, "above zero")?;
         self.augment3d.check()
     }
@@ -178,6 +178,7 @@ impl LabelledFrames {
     }
 
     fn voxels(&self, scene: Scene) -> Result<LabelledBatch, DataError> {
+        check_features(&scene, &self.cloud.features)?;
         let Scene { name, cloud, .. } = scene;
         if cloud.points.is_empty() {
             let problem = format!("no point within {} m", self.cloud.max_depth_m);
@@ -188,7 +189,7 @@ impl LabelledFrames {
             problem: format!("{e}; is it in metres?"),
         })?;
         let features = features(&cloud, &self.cloud.features, &voxels);
-        let Cloud { points, colours, classes } = cloud;
+        let Cloud { points, colours, classes, .. } = cloud;
         let class_of_point = classes.unwrap_or_else(|| vec![0; points.len()]);
         Ok(LabelledBatch {
             step: 0,
@@ -318,7 +319,7 @@ mod tests {
     fn cloud(classes: &[u16]) -> Scene {
         let points = (0..classes.len()).map(|i| [0.01 * i as f32, 0.0, 0.0]).collect::<Vec<_>>();
         let colours = vec![[0.5; 3]; points.len()];
-        let cloud = Cloud { points, colours, classes: Some(classes.to_vec()) };
+        let cloud = Cloud { points, colours, classes: Some(classes.to_vec()), ..Cloud::default() };
         Scene { name: "few".into(), cloud, views: Vec::new() }
     }
 

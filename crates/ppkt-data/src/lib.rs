@@ -25,7 +25,7 @@ mod uri;
 mod verify;
 
 pub use augment::{Augment2d, Augment3d, CloudColour, ColourJitter, Elastic, ImageMap};
-pub use batch::{Batch, BatchConfig, OnDamaged, Pair, PointFeature};
+pub use batch::{Batch, BatchConfig, Coordinates, OnDamaged, Pair, PointFeature};
 pub use dataset::{Classes, Dataset, Split};
 pub use error::DataError;
 pub use frame::SeenPoints;

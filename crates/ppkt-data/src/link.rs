@@ -110,7 +110,7 @@ mod tests {
         }
         let n_wall = points.iter().filter(|p| p[2] == 3.0).count() as u32;
         let colours = vec![[0.5; 3]; points.len()];
-        (Scene { name: "wall".into(), cloud: Cloud { points, colours, classes: None }, views }, n_wall)
+        (Scene { name: "wall".into(), cloud: Cloud { points, colours, ..Cloud::default() }, views }, n_wall)
     }
 
     /// The middle of the wall, well behind the board as the first camera sees it.

@@ -103,6 +103,7 @@ impl RememberedClouds {
 fn bytes_of(cloud: &Cloud) -> usize {
     size_of_val(&*cloud.points)
         + size_of_val(&*cloud.colours)
+        + cloud.intensity.as_deref().map_or(0, size_of_val)
         + cloud.classes.as_deref().map_or(0, size_of_val)
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
-use ppkt_data::{Batch, Pair};
+use ppkt_data::{Batch, Coordinates, Pair};
 use ppkt_sparse::{LoadMode, SparseTensor, VarStore, rows_of_input};
 use ppkt_student::{MinkUNet, MinkUNetConfig};
 use ppkt_teacher::{FeatureMap, Images, PixelRef, TeacherSpec, UpsampleProjection};
@@ -143,14 +143,17 @@ impl Model {
         };
         let features: Vec<String> =
             config.batch.features.iter().map(|f| name_of(serde_json::to_value(f))).collect();
-        let metadata = BTreeMap::from([
+        let mut metadata = BTreeMap::from([
             ("voxel_size_m".to_owned(), config.batch.voxel_size_m.to_string()),
-            ("coordinates".to_owned(), "cartesian".to_owned()),
+            ("coordinates".to_owned(), name_of(serde_json::to_value(config.batch.coordinates))),
             ("features".to_owned(), features.join(",")),
             ("objective".to_owned(), name_of(serde_json::to_value(config.objective.kind))),
             ("teacher".to_owned(), teacher.name.clone()),
             ("teacher_sha256".to_owned(), teacher.fingerprint.clone()),
         ]);
+        if config.batch.coordinates == Coordinates::Cylindrical {
+            metadata.insert("voxel_angle_deg".to_owned(), config.batch.voxel_angle_deg.to_string());
+        }
         ppkt_student::save_state(path, &bare, &self.student_config, &metadata)?;
         Ok(())
     }

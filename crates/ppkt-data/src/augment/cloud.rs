@@ -23,6 +23,9 @@ pub struct Augment3d {
     pub scale: [f32; 2],
     /// Probability of mirroring x, and independently y.
     pub flip: f32,
+    /// Whether the cloud is turned, scaled and mirrored about the scene's origin, where a LiDAR stands, and not about
+    /// the middle of its bounding box.
+    pub about_origin: bool,
     /// Largest shift along each axis, metres, either way.
     pub translate_m: [f32; 3],
     /// Standard deviation of independent noise on each coordinate, metres.
@@ -80,6 +83,7 @@ impl Augment3d {
             tilt_rad: [0.0; 2],
             scale: [1.0; 2],
             flip: 0.0,
+            about_origin: false,
             translate_m: [0.0; 3],
             jitter_m: 0.0,
             elastic: Vec::new(),
@@ -128,7 +132,7 @@ impl Augment3d {
         self.colour.apply(&mut cloud.colours, rng);
     }
 
-    /// Turns, scales and mirrors the points about the middle of their bounding box, then shifts them.
+    /// Turns, scales and mirrors the points about the middle of their bounding box or the origin, then shifts them.
     fn turn(&self, points: &mut [[f32; 3]], rng: &mut ChaCha8Rng) {
         let matrix = self.draw_matrix(rng);
         let shift = self.translate_m.map(|most| uniform(rng, [-most, most]));
@@ -136,7 +140,8 @@ impl Augment3d {
             return;
         }
         let (low, high) = bounds(points);
-        let centre = [0, 1, 2].map(|c| 0.5 * (low[c] + high[c]));
+        let middle = [0, 1, 2].map(|c| 0.5 * (low[c] + high[c]));
+        let centre = if self.about_origin { [0.0; 3] } else { middle };
         // The centre goes through the matrix once, so that a point costs one product.
         let mut constant = [0.0; 3];
         for r in 0..3 {
@@ -272,7 +277,7 @@ mod tests {
             .map(|i| [3.0 + (i * 0.37).sin(), -2.0 + (i * 0.11).cos() * 2.0, 1.0 + (i * 0.73).sin()])
             .collect();
         let colours = (0..300).map(|i| [i as f32 / 600.0, 0.25, 0.5 + i as f32 / 900.0]).collect();
-        Cloud { points, colours, classes: None }
+        Cloud { points, colours, ..Cloud::default() }
     }
 
     fn moved(augment: &Augment3d, item: u64) -> Cloud {

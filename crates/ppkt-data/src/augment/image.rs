@@ -59,6 +59,15 @@ impl Default for Augment2d {
     }
 }
 
+impl ColourJitter {
+    /// Whether there is any change that it may make.
+    pub(crate) fn changes_any(&self) -> bool {
+        let jitter =
+            [self.brightness, self.contrast, self.saturation, self.hue].iter().any(|most| *most > 0.0);
+        (jitter && self.probability > 0.0) || self.greyscale > 0.0
+    }
+}
+
 impl Default for ColourJitter {
     fn default() -> Self {
         Self { probability: 1.0, brightness: 0.0, contrast: 0.0, saturation: 0.0, hue: 0.0, greyscale: 0.0 }

@@ -117,6 +117,7 @@ pub(crate) fn assemble(rig: &Rig, decoded: Decoded) -> Scene {
         points: Vec::with_capacity(n_measured),
         colours: Vec::with_capacity(n_measured),
         classes: decoded.labels.as_ref().map(|_| Vec::with_capacity(n_measured)),
+        intensity: None,
     };
     let rgb = decoded.photo.as_raw();
     // A point in the frame of the colour camera, and the pixel of the photograph that shows it (row-major).

@@ -29,6 +29,8 @@ pub(crate) enum Fault {
 pub(crate) struct Coded {
     pub(crate) n_frames: usize,
     pub(crate) faults: BTreeMap<usize, Fault>,
+    /// Whether points have an intensity: their u.
+    pub(crate) with_intensity: bool,
     /// How long reading takes.
     pub(crate) delay: Duration,
 }
@@ -89,6 +91,9 @@ impl Dataset for Coded {
     fn sample(&self, index: usize) -> Result<Scene, DataError> {
         std::thread::sleep(self.delay);
         let mut scene = scene(index);
+        if self.with_intensity {
+            scene.cloud.intensity = Some(scene.cloud.colours.iter().map(|c| c[0]).collect());
+        }
         match self.faults.get(&index) {
             None => {}
             Some(Fault::Unreadable) => {

@@ -5,8 +5,8 @@ use std::f32::consts::PI;
 use std::sync::Arc;
 
 use ppkt_data::{
-    Augment2d, Augment3d, Batch, BatchConfig, CloudColour, ColourJitter, DataUri, Elastic, ImageMap, Loader,
-    PointFeature, Split,
+    Augment2d, Augment3d, Batch, BatchConfig, CloudColour, ColourJitter, Coordinates, DataUri, Elastic,
+    ImageMap, Loader, PointFeature, Split,
 };
 use ppkt_geometry::{CameraModel, Point3};
 use proptest::prelude::*;
@@ -137,6 +137,78 @@ fn colour_jitter_leaves_pixels_where_they_are() {
     assert_ne!(plain.images, jittered.images);
 }
 
+/// The same parts are drawn as of photographs that are cut, and the same pairs left out, but the photographs are
+/// those of a batch without augmentation, and each pair lies where its pixel lies in them.
+#[test]
+fn plain_images_are_left_as_they_are_and_the_pairs_are_chosen() {
+    let size = [40, 30];
+    let augment2d = Augment2d { min_pairs: 50, crop_area: [0.3, 0.6], ..Augment2d::default() };
+    let whole = batch(BatchConfig { image_size: size, ..config() }, 3);
+    let cut = batch(BatchConfig { image_size: size, augment2d: augment2d.clone(), ..config() }, 3);
+    let plain = batch(BatchConfig { image_size: size, augment2d, plain_images: true, ..config() }, 3);
+    assert_eq!(plain.images, whole.images);
+    assert_ne!(cut.images, whole.images);
+    let points = |batch: &Batch| batch.pairs.iter().map(|p| (p.view, p.voxel)).collect::<Vec<_>>();
+    assert_eq!(points(&plain), points(&cut));
+    assert!(plain.pairs.len() < whole.pairs.len() * 3 / 4 && plain.pairs.len() > whole.pairs.len() / 5);
+    assert!(plain.pairs.iter().all(|p| whole.pairs.contains(p)));
+    assert!(largest_deviation(&plain) < ROUNDING);
+}
+
+#[test]
+fn cylindrical_voxels_are_rings_around_the_origin() {
+    let cylinder = BatchConfig {
+        coordinates: Coordinates::Cylindrical,
+        voxel_size_m: 0.1,
+        voxel_angle_deg: 2.0,
+        features: vec![PointFeature::Ones],
+        frames_per_batch: 1,
+        ..config()
+    };
+    let batch = batch(cylinder, 1);
+    let scene = crate::coded::scene(batch.frames[0].strip_prefix("coded-").unwrap().parse().unwrap());
+    for (pair, [x, y, z]) in batch.pairs.iter().zip(scene.cloud.points) {
+        let (x, y) = (f64::from(x), f64::from(y));
+        let wanted = [(x * x + y * y).sqrt() / 0.1, y.atan2(x).to_degrees() / 2.0, f64::from(z) / 0.1];
+        let [_, cell @ ..] = batch.coords[pair.voxel as usize];
+        for (cell, wanted) in cell.into_iter().zip(wanted) {
+            let inside = wanted - f64::from(cell);
+            assert!((-1e-3..1.0 + 1e-3).contains(&inside), "{cell} {wanted}");
+        }
+    }
+}
+
+#[test]
+fn a_cloud_turned_about_the_origin_keeps_its_distances_from_it() {
+    let distances = |augment3d: Augment3d| {
+        let features = vec![PointFeature::Ones];
+        let coordinates = Coordinates::Cylindrical;
+        let batch =
+            batch(BatchConfig { augment3d, coordinates, features, voxel_size_m: 0.05, ..config() }, 2);
+        batch.pairs.iter().map(|p| batch.coords[p.voxel as usize][1]).collect::<Vec<_>>()
+    };
+    let turned = Augment3d { yaw_rad: [1.0, 2.0], flip: 0.5, ..Augment3d::none() };
+    let plain = distances(Augment3d::none());
+    let most = |other: Vec<i32>| plain.iter().zip(other).map(|(a, b)| a.abs_diff(b)).max().unwrap();
+    assert!(most(distances(Augment3d { about_origin: true, ..turned.clone() })) <= 1);
+    assert!(most(distances(turned)) > 5);
+}
+
+#[test]
+fn intensity_is_a_feature_where_it_was_measured() {
+    let features = vec![PointFeature::Intensity, PointFeature::Ones];
+    let settings = BatchConfig { features, ..config() };
+    let loader = |dataset: Coded| Loader::new(Arc::new(dataset), settings.clone(), 1).unwrap();
+    let batch = loader(Coded { with_intensity: true, ..Coded::new(5) }).batch(0).unwrap();
+    for pair in &batch.pairs {
+        let code = sample(&batch.images[pair.view as usize], pair.u, pair.v)[0] / 255.0;
+        let feature = &batch.features[pair.voxel as usize * 2..][..2];
+        assert!((feature[0] - code).abs() < 0.01 && feature[1] == 1.0, "{feature:?} {code}");
+    }
+    let error = loader(Coded::new(5)).batch(0).unwrap_err();
+    assert!(error.is_configuration() && error.to_string().contains("intensity"), "{error}");
+}
+
 fn image_augmentations() -> impl Strategy<Value = Augment2d> {
     (0f32..=1.0, 0.2f32..1.0, 0f32..0.5, 0.5f32..1.0).prop_map(|(flip, area, more, aspect)| Augment2d {
         flip,
@@ -154,6 +226,7 @@ fn cloud_augmentations() -> impl Strategy<Value = Augment3d> {
             tilt_rad: [-tilt, tilt],
             scale: [scale, 1.0 / scale],
             flip,
+            about_origin: flip > 0.5,
             translate_m: [flip; 3],
             jitter_m: 0.1 * drop,
             elastic: vec![Elastic { granularity_m: 0.2, magnitude_m: 0.4 }],
