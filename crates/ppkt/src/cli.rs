@@ -32,7 +32,7 @@ pub(crate) enum Command {
     /// Watch a small 3D network learn from a 2D one, offline, in a few minutes.
     ///
     /// Renders furnished rooms, pretrains a small student from the teacher inside the program, prints loss and
-    /// retrieval before and after, and draws what both networks see.
+    /// retrieval before and after, draws what both networks see, and writes a page of it all.
     Demo(Demo),
     /// Pretrain a 3D network.
     Pretrain(Pretrain),
@@ -42,6 +42,8 @@ pub(crate) enum Command {
     /// Look at or fetch 2D networks.
     #[command(subcommand)]
     Teacher(Teacher),
+    /// Write the page of a run: curves, clouds, pictures, scores, settings, in one HTML file.
+    Report(Report),
     /// Show what this program found: threads, instructions, caches, versions.
     Doctor,
     /// Print the completions of a shell.
@@ -76,7 +78,7 @@ pub(crate) struct Pretrain {
     /// The frozen 2D network: hf:org/name or hf:org/name@revision, file:PATH, builtin:tiny.
     #[arg(long, value_name = "URI")]
     pub(crate) teacher: Option<String>,
-    /// Run folder: configuration, metrics, checkpoints, pictures, and the student.
+    /// Run folder: configuration, metrics, checkpoints, pictures, the student, and a page of it all.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
     /// Continue the run of --out from its newest checkpoint; recipe and settings are its own.
@@ -88,6 +90,21 @@ pub(crate) struct Pretrain {
     /// Print the resolved recipe and stop.
     #[arg(long)]
     pub(crate) print_config: bool,
+}
+
+/// Write the page of a run: one HTML file that needs no network and no other file.
+///
+/// It shows loss and retrieval, seconds by stage, held-out frames, point clouds that can be turned and coloured, the
+/// scores of classes, what labels are worth, settings and provenance: whatever the folder holds. What is missing or
+/// half-written is said; a run that is still going on can be looked at.
+#[derive(Debug, Args)]
+pub(crate) struct Report {
+    /// Run folder of pretrain, demo, finetune or bench-labels.
+    #[arg(value_name = "RUN")]
+    pub(crate) run: PathBuf,
+    /// Where the page is written [default: report.html in the run folder].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 const PRETRAIN_EXAMPLES: &str = "\

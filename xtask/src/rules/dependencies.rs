@@ -13,6 +13,8 @@ const FORBIDDEN: &[(&str, &str, &str)] = &[
     ("*", "pyo3*", "the program needs no Python"),
     ("ppkt-geometry", "candle-*", "geometry never sees a tensor"),
     ("ppkt-data", "candle-*", "data never sees candle"),
+    ("ppkt-report", "candle-*", "the page reads files, and never sees a network"),
+    ("ppkt-report", "ureq", "the page reads files, and never sees the network"),
 ];
 
 fn matches(pattern: &str, name: &str) -> bool {

@@ -27,8 +27,9 @@ pub(super) fn commands(workspace: &Workspace) -> Faults {
     faults
 }
 
+/// What may come before it: a place, and a browser for the test that can do without.
 fn is_setup(line: &str) -> bool {
-    line == "set -euo pipefail" || line.starts_with("cd ")
+    line == "set -euo pipefail" || line.starts_with("cd ") || line.starts_with("command -v chromium ")
 }
 
 /// A library can be taken alone, and a dataset be found and read, by what stands in its own folder.

@@ -4,6 +4,7 @@ mod data;
 mod demo;
 mod doctor;
 mod pretrain;
+mod report;
 mod teacher;
 
 use anyhow::Result;
@@ -21,6 +22,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Command::Pretrain(pretrain) => pretrain::run(pretrain, json),
         Command::Data(data) => data::run(data, json),
         Command::Teacher(teacher) => teacher::run(teacher, json),
+        Command::Report(report) => report::run(report, json),
         Command::Doctor => doctor::run(json),
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -34,6 +36,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 pub(crate) fn is_config(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause.downcast_ref::<TrainError>().is_some_and(TrainError::is_config)
+            || cause
+                .downcast_ref::<ppkt_report::ReportError>()
+                .is_some_and(ppkt_report::ReportError::is_config)
             || cause
                 .downcast_ref::<ppkt_data::DataError>()
                 .is_some_and(ppkt_data::DataError::is_configuration)

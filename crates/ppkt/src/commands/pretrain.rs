@@ -1,15 +1,16 @@
 //! `ppkt pretrain`: from a recipe, frames and a teacher to a pretrained 3D network.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 use ppkt_train::{PretrainConfig, RunFolder, Start, Summary, TrainError};
+use serde::Serialize;
 
 use crate::bars::Bars;
 use crate::cli::Pretrain;
-use crate::commands::teacher;
+use crate::commands::{report, teacher};
 use crate::output::{self, say};
 
 /// Resolves the configuration and trains.
@@ -69,12 +70,21 @@ pub(crate) fn train(config: &PretrainConfig, out: &Path, start: Start, json: boo
     teacher::prefetch(&config.teacher_uri()?)?;
     let stop = stop_on_ctrl_c()?;
     let summary = ppkt_train::pretrain(config, out, start, &mut Bars::new(), &stop)?;
+    let page = report::of_finished_run(&summary.run);
     if json {
-        say!("{}", serde_json::to_string(&summary)?);
+        say!("{}", serde_json::to_string(&Printed { summary: &summary, page })?);
     } else {
-        show(&summary)?;
+        show(&summary, page.as_deref())?;
     }
     Ok(())
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Printed<'a> {
+    #[serde(flatten)]
+    summary: &'a Summary,
+    page: Option<PathBuf>,
 }
 
 /// A flag that the first Ctrl-C sets; the second ends the program at once.
@@ -91,7 +101,7 @@ fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
-fn show(summary: &Summary) -> Result<()> {
+fn show(summary: &Summary, page: Option<&Path>) -> Result<()> {
     let percent = |share: f64| format!("{:5.1} %", 100.0 * share);
     let (at_1, at_5) = (summary.retrieval_at_1, summary.retrieval_at_5);
     say!("\n{} steps in {:.0} s", summary.steps, summary.seconds);
@@ -110,6 +120,9 @@ fn show(summary: &Summary) -> Result<()> {
     say!("\nrun folder  {}", summary.run.display());
     if let Some(overview) = summary.pictures.last() {
         say!("pictures    {}", overview.display());
+    }
+    if let Some(page) = page {
+        say!("page        {}", page.display());
     }
     if summary.interrupted {
         say!("\nstopped early; go on with: ppkt pretrain --out {} --resume", summary.run.display());

@@ -26,11 +26,19 @@ fn a_run_writes_its_folder_and_prints_one_object() {
     {
         assert!(summary.pointer(value).is_some_and(serde_json::Value::is_number), "{value} in {summary}");
     }
-    for file in ["config.toml", "run.json", "metrics.jsonl", "student.safetensors", "pictures/overview.png"] {
+    for file in [
+        "config.toml",
+        "run.json",
+        "metrics.jsonl",
+        "student.safetensors",
+        "pictures/overview.png",
+        "report.html",
+    ] {
         assert!(run.join(file).is_file(), "{file}");
     }
     let steps: Vec<u64> = losses(&run).iter().map(|(step, _)| *step).collect();
     assert_eq!(steps, (0..12).collect::<Vec<_>>());
+    assert_eq!(summary["page"], run.join("report.html").to_string_lossy().as_ref());
     let text = fs::read_to_string(run.join("validation.jsonl")).unwrap();
     let validated: Vec<serde_json::Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
     let steps: Vec<u64> = validated.iter().map(|v| v["step"].as_u64().unwrap()).collect();
