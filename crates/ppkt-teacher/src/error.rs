@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::cache::CacheError;
 use crate::hub::HubError;
 use crate::options::Stage;
 use crate::projection::PixelRef;
@@ -177,6 +178,10 @@ pub enum TeacherError {
     /// A network of the Hub could not be had.
     #[error(transparent)]
     Hub(#[from] HubError),
+
+    /// Maps cannot be kept.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
 
     /// A tensor operation failed.
     #[error(transparent)]

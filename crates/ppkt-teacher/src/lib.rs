@@ -7,6 +7,7 @@
 //! [`ResNet`] and [`VisionTransformer`] are there for those who want the activations of each stage or class scores.
 //! The [`UpsampleProjection`] is the one part that learns, and it is ordinary candle.
 
+mod cache;
 mod engine;
 mod error;
 mod hub;
@@ -23,6 +24,7 @@ mod uri;
 mod vit;
 mod weights;
 
+pub use cache::{ByteSize, CacheError, CacheReport, Cached, FeatureCache};
 pub use error::TeacherError;
 #[cfg(feature = "hub")]
 pub use hub::{Hub, HubSettings};

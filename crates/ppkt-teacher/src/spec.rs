@@ -62,3 +62,13 @@ pub trait Teacher: Send + Sync {
     /// [`TeacherError::Images`] if the images are not what their sizes say.
     fn features(&self, images: &Images) -> Result<FeatureMap, TeacherError>;
 }
+
+impl<T: Teacher + ?Sized> Teacher for Box<T> {
+    fn spec(&self) -> &TeacherSpec {
+        (**self).spec()
+    }
+
+    fn features(&self, images: &Images) -> Result<FeatureMap, TeacherError> {
+        (**self).features(images)
+    }
+}
