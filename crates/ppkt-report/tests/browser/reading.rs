@@ -78,8 +78,8 @@ fn the_cloud_is_drawn_turned_and_recoloured(chrome: &mut Chrome) {
 
     let (x, y) = chrome.middle("#cloud");
     chrome.mouse("mousePressed", (x, y));
-    chrome.mouse("mouseMoved", (x + 150.0, y + 40.0));
-    chrome.mouse("mouseReleased", (x + 150.0, y + 40.0));
+    chrome.mouse("mouseMoved", (x + 150.0, y));
+    chrome.mouse("mouseReleased", (x + 150.0, y));
     let (turned, _) = drawn(chrome);
     assert!((turned - share).abs() > 0.005, "turning changes what is seen: {share} {turned}");
 }
