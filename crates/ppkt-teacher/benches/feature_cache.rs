@@ -4,6 +4,10 @@
 use criterion::{Criterion, criterion_group, criterion_main};
 use ppkt_teacher::{ByteSize, Cached, FeatureCache, Images, ResNet, Teacher, TeacherOptions};
 
+/// As in the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[path = "../tests/common/mod.rs"]
 mod common;
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use sha2::{Digest, Sha256};
+use blake3::Hasher;
 
 use crate::error::TeacherError;
 use crate::images::Images;
@@ -14,7 +14,7 @@ const VERSION: u32 = 1;
 /// Side of the test image.
 const PROBE_SIDE: usize = 64;
 
-/// SHA-256 over everything that a map follows from.
+/// BLAKE3 over everything that a map follows from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Key(pub(super) [u8; 32]);
 
@@ -26,22 +26,22 @@ impl fmt::Display for Key {
 
 /// What makes a teacher's maps its own, as the beginning of every key.
 #[derive(Clone)]
-pub(super) struct Identity(Sha256);
+pub(super) struct Identity(Hasher);
 
 impl Identity {
     /// From the specification (with the digest of the weights), and the bits that the teacher gives for a test image:
     /// options, configuration files, engine and instructions all show there, and none can be forgotten.
     pub(super) fn of(teacher: &(impl Teacher + ?Sized)) -> Result<Self, TeacherError> {
-        let mut digest = Sha256::new();
+        let mut digest = Hasher::new();
         digest.update(b"ppkt feature map");
-        digest.update(VERSION.to_le_bytes());
+        digest.update(&VERSION.to_le_bytes());
         let spec = teacher.spec();
         let text = format!("{spec:?} {}", env!("CARGO_PKG_VERSION"));
-        digest.update((text.len() as u64).to_le_bytes());
-        digest.update(text);
+        digest.update(&(text.len() as u64).to_le_bytes());
+        digest.update(text.as_bytes());
         let map = teacher.features(&probe()?)?;
         for value in map.tokens.flatten_all()?.to_vec1::<f32>()? {
-            digest.update(value.to_bits().to_le_bytes());
+            digest.update(&value.to_bits().to_le_bytes());
         }
         Ok(Self(digest))
     }
@@ -50,7 +50,7 @@ impl Identity {
     pub(super) fn key(&self, height: usize, width: usize, rgb: &[u8]) -> Key {
         let mut digest = self.0.clone();
         for side in [height, width] {
-            digest.update((side as u64).to_le_bytes());
+            digest.update(&(side as u64).to_le_bytes());
         }
         digest.update(rgb);
         Key(digest.finalize().into())

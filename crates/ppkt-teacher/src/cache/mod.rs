@@ -1,7 +1,7 @@
 //! Feature maps on the disk: a frozen network has to see an image only once.
 //!
 //! # What is kept
-//! One file for each image and teacher, named by the SHA-256 of everything that the map follows from: the image's
+//! One file for each image and teacher, named by the BLAKE3 digest of everything that the map follows from: the image's
 //! bytes as the teacher gets them, and the teacher's identity (weights, stage, preprocessing, and the bits that it
 //! gives for a small test image on this processor, so that another option, engine or set of instructions never meets
 //! the entries of this one). Values are rounded to half precision.
