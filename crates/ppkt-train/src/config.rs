@@ -2,7 +2,7 @@
 
 use ppkt_data::{BatchConfig, DataUri, Dataset, Split};
 use ppkt_student::Arch;
-use ppkt_teacher::{TeacherOptions, TeacherUri};
+use ppkt_teacher::{ByteSize, TeacherOptions, TeacherUri};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, TrainError};
@@ -77,13 +77,23 @@ pub struct DataConfig {
 pub struct TeacherConfig {
     /// Teacher URI: `hf:org/name[@revision]`, `file:PATH` or `builtin:tiny`.
     pub uri: String,
+    /// Folder in which its feature maps are kept, so that it sees each image once; empty: none are kept, and it runs in
+    /// every step. Maps are then rounded to half precision, and `batch.plain_images` must be set.
+    pub cache: String,
+    /// Bytes that this folder may hold, such as `20GB`; when it is full no more maps are added.
+    pub cache_limit: ByteSize,
     /// How its file is to be read, and which features are taken.
     pub options: TeacherOptions,
 }
 
 impl Default for TeacherConfig {
     fn default() -> Self {
-        Self { uri: "builtin:tiny".into(), options: TeacherOptions::default() }
+        Self {
+            uri: "builtin:tiny".into(),
+            cache: String::new(),
+            cache_limit: ByteSize(20_000_000_000),
+            options: TeacherOptions::default(),
+        }
     }
 }
 
@@ -177,6 +187,13 @@ impl PretrainConfig {
         }
         if self.data.train.is_empty() {
             return Some("no data is named: give --data URI, such as synthetic:rooms or nyuv2:DIR".into());
+        }
+        if !self.teacher.cache.is_empty() && !self.batch.plain_images {
+            return Some(
+                "teacher.cache needs images that are the same in every epoch: set batch.plain_images=true (--cache \
+                 sets both)"
+                    .into(),
+            );
         }
         if ![3, 5].contains(&self.student.first_kernel) {
             return Some(format!("student.first_kernel is {}; it must be 3 or 5", self.student.first_kernel));

@@ -16,6 +16,7 @@ mod recipe;
 mod run_folder;
 mod samples;
 mod schedule;
+mod teacher;
 mod tensorboard;
 mod validation;
 
@@ -37,4 +38,5 @@ pub use recipe::{first_difference, recipe_names, resolve, to_toml};
 pub use run_folder::{MetricsLog, RunFolder};
 pub use samples::write_sample;
 pub use schedule::{Decay, ScheduleConfig};
+pub use teacher::fill_cache;
 pub use validation::Retrieval;

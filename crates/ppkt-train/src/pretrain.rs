@@ -8,7 +8,7 @@ use std::time::Instant;
 use candle_core::backprop::GradStore;
 use ppkt_data::{Batch, DataError, Loader, Pair};
 use ppkt_objective::{Embeddings, Objective, ObjectiveError, sample_without_replacement};
-use ppkt_teacher::{FeatureMap, Teacher};
+use ppkt_teacher::{CacheReport, FeatureCache, FeatureMap, Teacher};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,7 @@ use crate::provenance::Provenance;
 use crate::recipe::{first_difference, to_toml};
 use crate::run_folder::{MetricsLog, RunFolder};
 use crate::samples;
+use crate::teacher::OpenTeacher;
 use crate::tensorboard::EventLog;
 use crate::validation::{Retrieval, ValidationSet};
 
@@ -59,6 +60,8 @@ pub struct Summary {
     pub candidates: usize,
     /// Frames left out because they were damaged.
     pub skipped: u64,
+    /// What was read from the cache of feature maps and written to it in this sitting, if there is one.
+    pub cache: Option<CacheReport>,
     /// Whether the run was stopped before its last step.
     pub interrupted: bool,
     /// The pictures, if the run is finished.
@@ -104,8 +107,7 @@ pub fn pretrain(
     for note in training.notes() {
         observer.message(note);
     }
-    let uri = config.teacher_uri()?;
-    let teacher = ppkt_teacher::open(&uri, &config.teacher.options)?;
+    let teacher = OpenTeacher::of(config)?;
     let provenance = Provenance::of(training.as_ref(), validation.as_ref(), teacher.spec())?;
     let begun = match start {
         Start::Fresh => None,
@@ -117,7 +119,8 @@ pub fn pretrain(
     let loader = Loader::new(training, config.batch.clone(), config.seed)?;
     let model = Model::new(config, teacher.spec())?;
     let optimizer = Optimizer::new(&config.optimizer, model.store().trainable());
-    let held_out = ValidationSet::new(config, validation, teacher.as_ref(), observer)?;
+    let held_out = ValidationSet::new(config, validation, &teacher, observer)?;
+    teacher.tell(observer);
     // Only now, so that a run that cannot begin leaves no folder behind.
     let folder = match begun {
         Some(folder) => folder,
@@ -142,6 +145,11 @@ fn begun_before(config: &PretrainConfig, out: &Path) -> Result<Option<RunFolder>
     there.data.workers = config.data.workers;
     there.checkpoint = config.checkpoint.clone();
     there.pictures = config.pictures.clone();
+    there.teacher.cache_limit = config.teacher.cache_limit;
+    // Where maps are kept does not matter, but whether they are does: it rounds them.
+    if !there.teacher.cache.is_empty() && !config.teacher.cache.is_empty() {
+        there.teacher.cache.clone_from(&config.teacher.cache);
+    }
     match first_difference(&there, config) {
         Some(difference) => Err(TrainError::Config(format!(
             "the run to resume was begun with other settings: {difference}; resume it without settings, or begin \
@@ -155,7 +163,7 @@ fn begun_before(config: &PretrainConfig, out: &Path) -> Result<Option<RunFolder>
 struct Run<'a> {
     config: &'a PretrainConfig,
     folder: RunFolder,
-    teacher: Box<dyn Teacher>,
+    teacher: OpenTeacher,
     model: Model,
     optimizer: Optimizer,
     objective: Box<dyn Objective>,
@@ -204,6 +212,7 @@ impl Run<'_> {
             let line = self.step(&mut stream)?;
             self.record(&line, &mut metrics, &mut events)?;
             observer.step(&line);
+            self.teacher.tell(observer);
             let done = self.state.steps_done;
             if done.is_multiple_of(self.config.validation.every) && done < self.config.steps {
                 last_validation = Some((done, self.validate(held_out, observer, &mut events)?));
@@ -417,6 +426,7 @@ impl Run<'_> {
             retrieval_at_5: BeforeAfter { before: before.at_5, after: after.at_5 },
             candidates: after.candidates,
             skipped: state.skipped,
+            cache: self.teacher.cache.as_ref().map(FeatureCache::report),
             interrupted,
             pictures,
         }

@@ -78,6 +78,13 @@ pub(crate) struct Pretrain {
     /// The frozen 2D network: hf:org/name or hf:org/name@revision, file:PATH, builtin:tiny.
     #[arg(long, value_name = "URI")]
     pub(crate) teacher: Option<String>,
+    /// Keep the teacher's feature maps in this folder: the first epoch fills it, later ones read it. Images are then not
+    /// augmented; the part that would be cut out only chooses pairs.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cache: Option<String>,
+    /// Bytes that the cache may hold [default: 20GB].
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) cache_limit: Option<String>,
     /// Run folder: configuration, metrics, checkpoints, pictures, the student, and a page of it all.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
@@ -116,6 +123,9 @@ Examples:
     ppkt pretrain --recipe ppkt-rgbd --data frames:my/frames --out runs/small \\
       --set steps=2000 batch.frames_per_batch=2 batch.voxel_size_m=0.05 student.arch=MinkUNet14A
 
+  The teacher runs in the first epoch only, and for no later run with the same images:
+    ppkt pretrain --recipe ppkt-rgbd --data frames:my/frames --cache maps --out runs/cached
+
   Go on after Ctrl-C, a crash or a power cut:
     ppkt pretrain --out runs/small --resume
 
@@ -140,6 +150,10 @@ pub(crate) enum Data {
         #[arg(long, default_value_t = 4, value_name = "N")]
         frames: usize,
     },
+    /// Run a teacher over every image once and keep its feature maps, for `ppkt pretrain --cache`.
+    ///
+    /// Give the recipe and settings of the run: the size of the images and the teacher's stage decide what is kept.
+    Cache(FillCache),
     /// Write rendered rooms as a frames: folder.
     Synth {
         /// Folder to write; must not exist.
@@ -149,6 +163,27 @@ pub(crate) enum Data {
         #[arg(long, value_name = "URI", default_value = "synthetic:rooms?scenes=20")]
         rooms: String,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FillCache {
+    /// Data URI.
+    pub(crate) uri: String,
+    /// Folder that the maps are kept in.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cache: String,
+    /// Bytes that the folder may hold [default: 20GB].
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) cache_limit: Option<String>,
+    /// The frozen 2D network [default: the recipe's].
+    #[arg(long, value_name = "URI")]
+    pub(crate) teacher: Option<String>,
+    /// Recipe of the run: a name or a TOML file.
+    #[arg(long, value_name = "NAME|FILE", default_value = "ppkt-rgbd")]
+    pub(crate) recipe: String,
+    /// Set a value of the recipe, such as batch.image_size=[320,240].
+    #[arg(long, value_name = "KEY=VALUE", num_args = 1..)]
+    pub(crate) set: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]

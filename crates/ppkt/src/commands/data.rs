@@ -8,7 +8,9 @@ use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use ppkt_data::{DataUri, Inspection, Report, Severity, Split};
 
-use crate::cli::Data;
+use crate::bars::Bars;
+use crate::cli::{Data, FillCache};
+use crate::commands::{pretrain, teacher};
 use crate::output::say;
 
 /// Runs one of the commands.
@@ -24,6 +26,7 @@ pub(crate) fn run(command: &Data, json: bool) -> Result<()> {
             Ok(())
         }
         Data::Verify { uri, pictures, frames } => verify(&uri.parse()?, pictures.as_deref(), *frames, json),
+        Data::Cache(arguments) => cache(arguments, json),
         Data::Synth { out, rooms } => synth(&rooms.parse()?, out, json),
     }
 }
@@ -151,6 +154,29 @@ fn show_report(r: &Report) -> Result<()> {
         let severity = if fault.severity == Severity::Error { "FAULT" } else { "warning" };
         let frame = fault.frame.as_ref().map(|f| format!(" (frame {f})")).unwrap_or_default();
         say!("{severity}: {}{frame}: {}", fault.kind, fault.message);
+    }
+    Ok(())
+}
+
+/// Fills a cache of feature maps with the recipe and settings of a run.
+fn cache(arguments: &FillCache, json: bool) -> Result<()> {
+    let mut set = pretrain::flags([
+        ("data.train", Some(&arguments.uri)),
+        ("teacher.uri", arguments.teacher.as_ref()),
+        ("teacher.cache", Some(&arguments.cache)),
+        ("teacher.cache_limit", arguments.cache_limit.as_ref()),
+    ]);
+    set.extend(pretrain::overrides(&arguments.set)?);
+    let config = ppkt_train::resolve(&arguments.recipe, &set)?;
+    config.check()?;
+    teacher::prefetch(&config.teacher_uri()?)?;
+    let stop = pretrain::stop_on_ctrl_c()?;
+    let report = ppkt_train::fill_cache(&config, &mut Bars::new(), &stop)?;
+    if json {
+        say!("{}", serde_json::to_string(&report)?);
+    } else {
+        say!("{report}");
+        say!("in {}; use it with: ppkt pretrain … --cache {0}", arguments.cache);
     }
     Ok(())
 }

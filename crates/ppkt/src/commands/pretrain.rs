@@ -29,11 +29,12 @@ pub(crate) fn run(arguments: &Pretrain, json: bool) -> Result<()> {
 
 /// The recipe with the flags and settings over it; a resumed run without a recipe has its own.
 fn resolve(arguments: &Pretrain) -> Result<PretrainConfig> {
-    let flags = [("data.train", &arguments.data), ("teacher.uri", &arguments.teacher)];
-    let mut set: Vec<(String, String)> = flags
-        .into_iter()
-        .filter_map(|(key, value)| Some((key.to_owned(), toml::Value::String(value.clone()?).to_string())))
-        .collect();
+    let mut set = flags([
+        ("data.train", arguments.data.as_ref()),
+        ("teacher.uri", arguments.teacher.as_ref()),
+        ("teacher.cache", arguments.cache.as_ref()),
+        ("teacher.cache_limit", arguments.cache_limit.as_ref()),
+    ]);
     set.extend(overrides(&arguments.set)?);
     let recipe = match &arguments.recipe {
         Some(recipe) => recipe.clone(),
@@ -47,6 +48,19 @@ fn resolve(arguments: &Pretrain) -> Result<PretrainConfig> {
         }
     };
     Ok(ppkt_train::resolve(&recipe, &set)?)
+}
+
+/// Settings that have flags of their own, where these are given.
+pub(crate) fn flags<const N: usize>(given: [(&str, Option<&String>); N]) -> Vec<(String, String)> {
+    let mut set = Vec::new();
+    for (key, value) in given {
+        let Some(value) = value else { continue };
+        set.push((key.to_owned(), toml::Value::String(value.clone()).to_string()));
+        if key == "teacher.cache" {
+            set.push(("batch.plain_images".to_owned(), "true".to_owned()));
+        }
+    }
+    set
 }
 
 /// `key=value` texts as pairs.
@@ -88,14 +102,14 @@ struct Printed<'a> {
 }
 
 /// A flag that the first Ctrl-C sets; the second ends the program at once.
-fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>> {
+pub(crate) fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();
     ctrlc::set_handler(move || {
         if flag.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
-        eprintln!("\nstopping after this step, with a checkpoint; press Ctrl-C again to stop at once");
+        eprintln!("\nstopping after this step; press Ctrl-C again to stop at once");
     })
     .context("cannot listen for Ctrl-C")?;
     Ok(stop)
@@ -116,6 +130,9 @@ fn show(summary: &Summary, page: Option<&Path>) -> Result<()> {
     );
     if summary.skipped > 0 {
         say!("{} damaged frames were left out; metrics.jsonl names them", summary.skipped);
+    }
+    if let Some(cache) = &summary.cache {
+        say!("feature cache: {cache}");
     }
     say!("\nrun folder  {}", summary.run.display());
     if let Some(overview) = summary.pictures.last() {
