@@ -1,5 +1,6 @@
 //! The tasks of the workspace: `cargo xtask TASK`. One file for each.
 
+mod bench;
 mod check;
 mod rules;
 mod teacher_tiny;
@@ -16,6 +17,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 enum Task {
     /// Runs every house rule, the cheapest first: what has to pass before anything is merged
     Check(check::Options),
+    /// Measures how fast and how lean everything is, alone or against other libraries
+    Bench(bench::Bench),
+    /// Measures one section for `bench`
+    #[command(hide = true)]
+    BenchWorker(bench::Worker),
     /// Trains the embedded teacher on labels of rendered rooms, and writes its weights and README
     TeacherTiny(teacher_tiny::TeacherTiny),
 }
@@ -23,6 +29,8 @@ enum Task {
 fn main() -> anyhow::Result<()> {
     match Task::parse() {
         Task::Check(options) => check::run(&options),
+        Task::Bench(task) => task.run(),
+        Task::BenchWorker(task) => task.run(),
         Task::TeacherTiny(task) => task.run(),
     }
 }

@@ -1,0 +1,148 @@
+//! Sections `net`, `linearity` and `memory`: whole steps of MinkUNet34C.
+
+use anyhow::{Context, Result};
+use candle_core::{DType, Device, Tensor};
+use ppkt_sparse::{SparseTensor, VarStore};
+use ppkt_student::{Arch, MinkUNet, MinkUNetConfig};
+use ppkt_train::{Optimizer, OptimizerConfig};
+
+use super::case::Work;
+use super::input::{Noise, VoxelSet};
+use super::network::{coarsen, flop};
+use super::runner::Runner;
+
+/// Classes that the network tells apart: as many as ScanNet has, and as many as the peers' script takes.
+pub(super) const CLASSES: usize = 20;
+
+/// The network that is published most often, with MinkowskiEngine's own first kernel.
+pub(super) const CONFIG: MinkUNetConfig = MinkUNetConfig {
+    arch: Arch::MinkUNet34C,
+    in_channels: 3,
+    out_channels: CLASSES,
+    first_kernel: 5,
+    bn_momentum: 0.1,
+};
+
+/// A network that is trained on one set of voxels.
+pub(super) struct Training {
+    coords: Vec<[i32; 4]>,
+    features: Tensor,
+    labels: Tensor,
+    net: MinkUNet,
+    store: VarStore,
+    optimizer: Optimizer,
+    lr: f64,
+}
+
+impl Training {
+    /// Random weights, colours and labels.
+    pub(super) fn new(coords: Vec<[i32; 4]>) -> Result<Self> {
+        let n = coords.len();
+        let features = Tensor::from_vec(Noise::new(4).take(3 * n), (n, 3), &Device::Cpu)?;
+        let labels: Vec<u32> = (0..n as u32).map(|i| i.wrapping_mul(2_654_435_761) >> 16).collect();
+        let labels: Vec<u32> = labels.into_iter().map(|v| v % CLASSES as u32).collect();
+        let labels = Tensor::from_vec(labels, n, &Device::Cpu)?;
+        let store = VarStore::new(0);
+        let net = MinkUNet::new(&CONFIG, store.builder(&Device::Cpu))?;
+        let config = OptimizerConfig { lr: 0.01, dampening: 0.0, weight_decay: 0.0, ..Default::default() };
+        let optimizer = Optimizer::new(&config, store.trainable());
+        Ok(Self { coords, features, labels, net, store, optimizer, lr: config.lr })
+    }
+
+    /// Voxels sorted, with their features: nothing is kept from one step to the next.
+    pub(super) fn input(&self) -> Result<SparseTensor> {
+        Ok(SparseTensor::new(&self.coords, self.features.clone())?.0)
+    }
+
+    /// Kernel maps, forward, cross-entropy, backward, SGD.
+    pub(super) fn step(&mut self) -> Result<Tensor> {
+        let scores = self.net.forward(&self.input()?, true)?;
+        let loss = self.loss(scores.features())?;
+        let gradients = loss.backward()?;
+        self.optimizer.step(&gradients, self.lr, 1.0)?;
+        Ok(loss)
+    }
+
+    /// Cross-entropy over the classes.
+    pub(super) fn loss(&self, scores: &Tensor) -> Result<Tensor> {
+        Ok(candle_nn::loss::cross_entropy(scores, &self.labels)?)
+    }
+
+    /// An update of all weights, by gradients made up for it.
+    pub(super) fn optimizer(&mut self) -> Result<impl FnMut() -> Result<()>> {
+        let mut sum = Tensor::zeros((), DType::F32, &Device::Cpu)?;
+        for (_, var) in self.store.trainable() {
+            sum = (sum + var.as_tensor().sum_all()?)?;
+        }
+        let gradients = sum.backward()?;
+        Ok(move || Ok(self.optimizer.step(&gradients, self.lr, 1.0)?))
+    }
+
+    /// Numbers that are trained.
+    pub(super) fn parameters(&self) -> usize {
+        self.store.parameter_count()
+    }
+
+    fn flop(&self, train: bool) -> Result<f64> {
+        let input = self.input()?;
+        coarsen(input.manager())?;
+        flop(&CONFIG, input.manager(), train)
+    }
+}
+
+fn thousands(n: usize) -> String {
+    if n < 1_000_000 { format!("{}k", n / 1000) } else { format!("{}M", n / 1_000_000) }
+}
+
+/// Training step and inference at the sizes of the goals.
+pub(super) fn run(runner: &mut Runner) -> Result<()> {
+    for n in [20_000, 100_000] {
+        let VoxelSet { coords, name } = runner.inputs.voxels(n)?;
+        runner.on(&name);
+        let size = thousands(n);
+        let mut training = Training::new(coords)?;
+        if !(runner.quick && n > 20_000) {
+            let work = Work::new(training.flop(true)?, 0.0);
+            runner.case(&format!("34C training step, {size}"), work, || training.step())?;
+        }
+        let work = Work::new(training.flop(false)?, 0.0);
+        let frozen = MinkUNet::new(&CONFIG, training.store.frozen(&Device::Cpu))?;
+        runner.case(&format!("34C inference, {size}"), work, || {
+            Ok(frozen.forward(&training.input()?, false)?)
+        })?;
+    }
+    Ok(())
+}
+
+/// A training step on rooms of one kind and many sizes.
+pub(super) fn linearity(runner: &mut Runner) -> Result<()> {
+    let sizes: &[usize] =
+        if runner.quick { &[20_000, 50_000] } else { &[20_000, 50_000, 100_000, 300_000, 1_000_000] };
+    // One kind of surface at all sizes, wherever the other sections get theirs from.
+    let inputs = super::input::Inputs::default();
+    for &n in sizes {
+        let name = format!("34C training step, room of {}", thousands(n));
+        if !runner.wants_alone(&name) {
+            continue;
+        }
+        let set = inputs.voxels(n)?;
+        runner.on(&format!("{} voxels", set.coords.len()));
+        let mut training = Training::new(set.coords)?;
+        let work = Work::new(training.flop(true)?, 0.0);
+        runner.alone(&name, work, || training.step())?;
+    }
+    Ok(())
+}
+
+/// Peak memory of one case; the process must have run no other.
+pub(super) fn memory(runner: &mut Runner, n: usize) -> Result<()> {
+    let VoxelSet { coords, name } = runner.inputs.voxels(n)?;
+    runner.on(&name);
+    let size = thousands(n);
+    runner.memory(&format!("34C training step, {size}"), || {
+        let mut training = Training::new(coords)?;
+        // A second step finds the first one's pages, if nothing is kept that should not be.
+        training.step().context("the first step")?;
+        training.step().context("the second step")
+    })
+}
