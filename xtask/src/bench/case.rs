@@ -64,6 +64,8 @@ pub(super) struct Peak {
     pub(super) fma_gflops: f64,
     /// Memory that is read and written, both counted.
     pub(super) memory_gbs: f64,
+    /// Whether others used the machine in every attempt: the limits are then too low, and shares of them too high.
+    pub(super) disturbed: bool,
 }
 
 /// One case with its samples: a line that a worker prints, and an entry of the JSON file.
@@ -96,6 +98,11 @@ impl Case {
         self.samples.iter().map(|s| s.seconds).fold(f64::INFINITY, f64::min)
     }
 
+    /// Whether others used the machine during every sample.
+    pub(super) fn disturbed(&self) -> bool {
+        !self.samples.is_empty() && clock::disturbed(&self.samples)
+    }
+
     /// Whether it is the same case as another one, on the same number of threads.
     pub(super) fn is(&self, other: &Self) -> bool {
         (&self.section, &self.name, self.threads) == (&other.section, &other.name, other.threads)
@@ -120,7 +127,8 @@ mod tests {
 
     #[test]
     fn the_roof_is_the_slower_of_the_two() {
-        let peak = Peak { threads: 1, vector_bits: 512, fma_gflops: 100.0, memory_gbs: 10.0 };
+        let peak =
+            Peak { threads: 1, vector_bits: 512, fma_gflops: 100.0, memory_gbs: 10.0, disturbed: false };
         assert_eq!(Work::new(2e11, 1e10).roof(&peak), (2.0, Limit::Compute));
         assert_eq!(Work::new(1e10, 1e10).roof(&peak), (1.0, Limit::Memory));
     }

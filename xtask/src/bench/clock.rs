@@ -79,6 +79,14 @@ pub(super) fn sample<T>(
     Ok(samples)
 }
 
+/// Runs something, and tells whether others used the machine meanwhile.
+pub(super) fn was_disturbed<T>(run: impl FnOnce() -> T) -> (T, bool) {
+    let (others, start) = (Others::now(), Instant::now());
+    let result = run();
+    let foreign = Others::now().since(others) / start.elapsed().as_secs_f64();
+    (result, foreign >= QUIET)
+}
+
 /// Median over the quiet samples; over all where there is no quiet one.
 pub(super) fn quiet_median(samples: &[Sample]) -> f64 {
     let quiet: Vec<f64> = samples.iter().filter(|s| s.foreign < QUIET).map(|s| s.seconds).collect();

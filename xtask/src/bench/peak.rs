@@ -1,9 +1,10 @@
 //! The limits of the machine: multiply-adds with the widest vectors, and memory traffic.
 
 use std::hint::black_box;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::case::Peak;
+use super::clock;
 
 /// Independent chains of multiply-adds: more than two units with a latency of four or five cycles can have under way.
 const CHAINS: usize = 12;
@@ -14,20 +15,38 @@ const COPIED: usize = 256 << 20;
 /// The best of so many samples counts: a limit is what the machine can do, not what it does on average.
 const SAMPLES: usize = 9;
 
-/// Measures with all threads of the pool.
+/// Attempts to find the machine quiet, and the pause between them.
+const ATTEMPTS: usize = 5;
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// Measures with all threads of the pool; the best of the attempts, which end with the first quiet one.
 pub(super) fn measure() -> Peak {
+    let mut best: Option<Peak> = None;
+    for attempt in 0..ATTEMPTS {
+        if attempt > 0 {
+            std::thread::sleep(PAUSE);
+        }
+        let (peak, disturbed) = clock::was_disturbed(attempt_once);
+        let known = best.map_or((0.0, 0.0), |b| (b.fma_gflops, b.memory_gbs));
+        let (fma_gflops, memory_gbs) = (peak.fma_gflops.max(known.0), peak.memory_gbs.max(known.1));
+        best = Some(Peak { fma_gflops, memory_gbs, disturbed, ..peak });
+        if !disturbed {
+            break;
+        }
+    }
+    best.unwrap_or_else(attempt_once)
+}
+
+fn attempt_once() -> Peak {
     let threads = rayon::current_num_threads();
     let kernel = Kernel::widest();
     let flop = (2 * kernel.lanes() * CHAINS * STEPS * threads) as f64;
     let seconds = best(|| {
         rayon::broadcast(|_| black_box(kernel.run()));
     });
-    Peak {
-        threads,
-        vector_bits: kernel.lanes() * 32,
-        fma_gflops: flop / seconds / 1e9,
-        memory_gbs: 2.0 * COPIED as f64 / memory_seconds(threads) / 1e9,
-    }
+    let memory_gbs = 2.0 * COPIED as f64 / memory_seconds(threads) / 1e9;
+    let (vector_bits, fma_gflops) = (kernel.lanes() * 32, flop / seconds / 1e9);
+    Peak { threads, vector_bits, fma_gflops, memory_gbs, disturbed: false }
 }
 
 fn best(mut run: impl FnMut()) -> f64 {

@@ -3,7 +3,6 @@
 use serde_json::{Value, json};
 
 use super::case::{Case, Limit, Message, Peak};
-use super::clock;
 use super::machine::Machine;
 use super::peers::{OwnGoal, PeerTime, own_goals, ratios};
 use super::profile::{Profile, Row};
@@ -48,8 +47,9 @@ impl Report {
     pub(super) fn peaks_line(&self) -> String {
         let one = |p: &Peak| {
             format!(
-                "{}: {:.0} GFLOP/s of f32 multiply-adds in {} bits, {:.1} GB/s of memory read and written",
+                "{}: {}{:.0} GFLOP/s of f32 multiply-adds in {} bits, {:.1} GB/s of memory read and written",
                 threads(p.threads),
+                if p.disturbed { "disturbed, at least " } else { "" },
                 p.fma_gflops,
                 p.vector_bits,
                 p.memory_gbs
@@ -77,7 +77,7 @@ impl Report {
         let text = |wanted: bool, text: String| if wanted { text } else { String::new() };
         let (median, peak) = (case.median(), self.peak(case.threads));
         let (gflops, gbs) = (case.work.flop / median / 1e9, case.work.bytes / median / 1e9);
-        let mark = if timed && clock::disturbed(&case.samples) { " ~" } else { "" };
+        let mark = if case.disturbed() { " ~" } else { "" };
         [
             format!("{} ({})", case.name, case.input),
             threads(case.threads),
@@ -266,7 +266,7 @@ impl Report {
                 ratio.peer.clone(),
                 format!("{:.2}", ratio.value()),
                 ratio.goal.map_or(String::new(), |g| format!("≥ {g}")),
-                ratio.met().map_or("", |met| if met { "yes" } else { "no" }).to_owned(),
+                ratio.met().to_owned(),
             ]);
         }
         table
@@ -274,9 +274,10 @@ impl Report {
 
     fn goal_table(&self) -> Table {
         let mut table = Table::new(&["goal", "measured", "wanted", "met"]);
-        for OwnGoal { what, value, goal } in own_goals(&self.cases, &self.peaks) {
-            let met = if value >= goal { "yes" } else { "no" };
-            table.row([what, format!("{value:.2}"), format!("≥ {goal}"), met.to_owned()]);
+        for found in own_goals(&self.cases, &self.peaks) {
+            let OwnGoal { value, goal, .. } = found;
+            let met = found.met().to_owned();
+            table.row([found.what, format!("{value:.2}"), format!("≥ {goal}"), met]);
         }
         table
     }

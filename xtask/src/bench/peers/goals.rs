@@ -16,6 +16,9 @@ pub(in crate::bench) struct Ratio {
     pub(in crate::bench) peer: String,
     /// The least ratio that is wanted.
     pub(in crate::bench) goal: Option<f64>,
+    /// Whether others used the machine during every sample of either side: then the least times are compared, and
+    /// nothing can be said about the goal.
+    pub(in crate::bench) disturbed: bool,
 }
 
 impl Ratio {
@@ -25,8 +28,17 @@ impl Ratio {
     }
 
     /// Whether the goal is met, if there is one.
-    pub(in crate::bench) fn met(&self) -> Option<bool> {
-        self.goal.map(|goal| self.value() >= goal)
+    pub(in crate::bench) fn met(&self) -> &'static str {
+        self.goal.map_or("", |goal| verdict(self.value(), goal, self.disturbed))
+    }
+}
+
+/// What a table says about a goal.
+fn verdict(value: f64, goal: f64, disturbed: bool) -> &'static str {
+    match (disturbed, value >= goal) {
+        (true, _) => "disturbed",
+        (false, true) => "yes",
+        (false, false) => "no",
     }
 }
 
@@ -60,14 +72,16 @@ pub(in crate::bench) fn ratios(cases: &[Case], peers: &[PeerTime]) -> Vec<Ratio>
         let goal = GOALS.iter().find(|(section, name, input, _)| {
             *section == case.section && *name == case.name && case.input.contains(input)
         });
-        let ours = match best.unit {
-            Unit::Seconds => case.median(),
-            Unit::Megabytes => case.peak_mb?,
+        let disturbed = best.unit == Unit::Seconds && (best.disturbed || case.disturbed());
+        let ours = match (best.unit, disturbed) {
+            (Unit::Seconds, false) => case.median(),
+            (Unit::Seconds, true) => case.min(),
+            (Unit::Megabytes, _) => case.peak_mb?,
         };
         let (threads, unit, theirs) = (case.threads, best.unit, best.value);
         let what = if unit == Unit::Megabytes { ": peak memory" } else { "" };
         let (case, peer) = (format!("{}{what}", case.name), best.peer.clone());
-        Some(Ratio { case, threads, unit, ours, theirs, peer, goal: goal.map(|g| g.3) })
+        Some(Ratio { case, threads, unit, ours, theirs, peer, goal: goal.map(|g| g.3), disturbed })
     };
     cases.iter().filter_map(ratio).collect()
 }
@@ -81,6 +95,15 @@ pub(in crate::bench) struct OwnGoal {
     pub(in crate::bench) value: f64,
     /// The least that is wanted.
     pub(in crate::bench) goal: f64,
+    /// Whether others used the machine during every sample.
+    pub(in crate::bench) disturbed: bool,
+}
+
+impl OwnGoal {
+    /// Whether the goal is met.
+    pub(in crate::bench) fn met(&self) -> &'static str {
+        verdict(self.value, self.goal, self.disturbed)
+    }
 }
 
 /// Shares of the peak, and what a second thread brings.
@@ -103,6 +126,7 @@ pub(in crate::bench) fn own_goals(cases: &[Case], peaks: &[Peak]) -> Vec<OwnGoal
                     what: format!("{name}: share of the peak, threads: {}", peak.threads),
                     value,
                     goal,
+                    disturbed: case.disturbed() || peak.disturbed,
                 });
             }
         }
@@ -110,7 +134,12 @@ pub(in crate::bench) fn own_goals(cases: &[Case], peaks: &[Peak]) -> Vec<OwnGoal
     for (section, name, _) in share {
         if let Some((one, two)) = find(section, name, 1).zip(find(section, name, 2)) {
             let value = one.median() / two.median();
-            goals.push(OwnGoal { what: format!("{name}: 1 → 2 threads"), value, goal: 1.8 });
+            goals.push(OwnGoal {
+                what: format!("{name}: 1 → 2 threads"),
+                value,
+                goal: 1.8,
+                disturbed: one.disturbed() || two.disturbed(),
+            });
         }
     }
     goals
@@ -136,8 +165,11 @@ mod tests {
             |threads, peer, value| PeerTime::new("sparse", name.into(), threads, peer, value, Unit::Seconds);
         let found = ratios(&cases, &[time(2, "a", 0.5), time(2, "b", 0.2), time(1, "c", 0.01)]);
         assert_eq!(found.len(), 1);
-        assert_eq!((found[0].peer.as_str(), found[0].value(), found[0].met()), ("b", 2.0, Some(false)));
+        assert_eq!((found[0].peer.as_str(), found[0].value(), found[0].met()), ("b", 2.0, "no"));
         // The goal is for the large set alone.
-        assert_eq!(ratios(&[case(name, "room5cm_b1_20k", 0.1)], &[time(2, "a", 0.5)])[0].met(), None);
+        assert_eq!(ratios(&[case(name, "room5cm_b1_20k", 0.1)], &[time(2, "a", 0.5)])[0].met(), "");
+        // Times of a busy machine decide nothing.
+        let busy = PeerTime { disturbed: true, ..time(2, "a", 0.5) };
+        assert_eq!(ratios(&cases, &[busy])[0].met(), "disturbed");
     }
 }

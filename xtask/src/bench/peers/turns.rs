@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use super::rows::{MIB, PeerTime, Unit, read};
+use super::rows::{MIB, PeerTime, Unit, read, time};
 use super::{Peers, run};
 use crate::bench::Section;
 use crate::bench::teacher::PROJECTION;
@@ -63,7 +63,10 @@ impl Peers {
         let mut command = self.script("bench.py");
         command.arg(part).args(["--threads", &threads.to_string(), "--peers", SPARSE]).args(arguments);
         command.arg("--data").arg(&self.data).arg("--out").arg(&out);
-        run(command.stdout(Stdio::null()), "the peers' script")?;
+        // A library that takes the script down with it leaves the lines that were written before.
+        if let Err(error) = run(command.stdout(Stdio::null()), "the peers' script") {
+            eprintln!("   {error:#}; going on with what {part} had measured until then");
+        }
         let text = std::fs::read_to_string(&out)
             .with_context(|| format!("the peers' script wrote nothing: {out:?}"))?;
         let mut times = Vec::new();
@@ -109,13 +112,20 @@ impl Peers {
     /// The projection of a whole upsampled map: seconds for the section `teacher`, MB for `memory`.
     fn upsample(&self, section: &str, threads: usize) -> Result<PeerTime> {
         let mut command = Command::new(&self.python);
-        command.arg("-c").arg(UPSAMPLE).arg(threads.to_string());
-        let value = last_line(command.env("OMP_NUM_THREADS", threads.to_string()))?;
-        let (key, unit) =
-            if section == "memory" { ("peak_mb", Unit::Megabytes) } else { ("seconds", Unit::Seconds) };
-        let value = value[key].as_f64().with_context(|| format!("the script said {value}"))?;
+        command.arg("-c").arg(UPSAMPLE).arg(threads.to_string()).env("PYTHONDONTWRITEBYTECODE", "1");
+        // For its clock, the same as that of the other peers.
+        command.env("PYTHONPATH", &self.scripts).env("OMP_NUM_THREADS", threads.to_string());
+        let said = last_line(&mut command)?;
+        let (value, unit, disturbed) = if section == "memory" {
+            (said["peak_mb"].as_f64(), Unit::Megabytes, false)
+        } else {
+            let (value, disturbed) = time(&said);
+            (value, Unit::Seconds, disturbed)
+        };
+        let value = value.with_context(|| format!("the script said {said}"))?;
         let peer = "PyTorch 1×1, upsample, gather";
-        Ok(PeerTime::new(section, PROJECTION.to_owned(), threads, peer, value, unit))
+        let time = PeerTime::new(section, PROJECTION.to_owned(), threads, peer, value, unit);
+        Ok(PeerTime { disturbed, ..time })
     }
 }
 

@@ -1,13 +1,12 @@
 """The paper's layer as it is written: 1x1 convolution, upsampling of the whole map, picking 4,096 pixels.
 
-Takes the number of threads; prints seconds (median of 7) and the most memory beyond what was there before, in MB.
+Takes the number of threads; prints the times of 7 rounds and the most memory beyond what was there before, in MB.
 """
 import json
 import resource
-import statistics
 import sys
-import time
 
+import timing  # of the peers' folder
 import torch
 
 torch.set_num_threads(int(sys.argv[1]))
@@ -32,9 +31,6 @@ def most_mb():
 
 before = most_mb()
 step()
-seconds = []
-for _ in range(7):
-    start = time.perf_counter()
-    step()
-    seconds.append(time.perf_counter() - start)
-print(json.dumps({"seconds": statistics.median(seconds), "peak_mb": most_mb() - before}))
+peak = most_mb() - before
+times = timing.alternate({"layer": step}, rounds=7)["layer"]
+print(json.dumps({**times, "peak_mb": peak}))
