@@ -7,9 +7,9 @@
 
 use std::time::Duration;
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use ppkt_sparse::{ConvSpec, SparseTensor, conv};
+use ppkt_sparse::{ConvSpec, SparseTensor, conv, conv_transpose};
 
 mod room;
 
@@ -62,5 +62,34 @@ fn benches(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(conv_benches, benches);
+/// Between the finest level and the next, as the published network has it: 32 channels down to 64, and back. Each
+/// fine voxel has one pair.
+fn between_levels(criterion: &mut Criterion) {
+    let spec = ConvSpec::new(2, 2);
+    let coords = room::room(100_000);
+    let (x, _) =
+        SparseTensor::new(&coords, Tensor::zeros((coords.len(), 1), DType::F32, &Device::Cpu).unwrap())
+            .unwrap();
+    let coarse = x.manager().coarser(1, 2).unwrap();
+    let leaf = |stride: u32, rows: usize, channels: usize| {
+        let var = Var::from_vec(numbers(rows * channels), (rows, channels), &Device::Cpu).unwrap();
+        SparseTensor::on(x.manager(), stride, var.as_tensor().clone()).unwrap()
+    };
+    let weight = |cin: usize, cout: usize| {
+        Var::from_vec(numbers(8 * cin * cout), (8, cin, cout), &Device::Cpu).unwrap()
+    };
+    let (fine, coarse) = (leaf(1, x.len(), 32), leaf(2, coarse.len(), 64));
+    let (down, up) = (weight(32, 64), weight(64, 32));
+    let mut group = criterion.benchmark_group("between_levels/100k");
+    group.sample_size(10).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
+    group.throughput(Throughput::Elements(3 * 2 * (x.len() * 32 * 64) as u64));
+    group.bench_function("strided 32-64 forward_backward", |b| {
+        b.iter(|| conv(&fine, &down, spec).unwrap().features().backward().unwrap());
+    });
+    group.bench_function("transposed 64-32 forward_backward", |b| {
+        b.iter(|| conv_transpose(&coarse, &up, spec).unwrap().features().backward().unwrap());
+    });
+}
+
+criterion_group!(conv_benches, benches, between_levels);
 criterion_main!(conv_benches);

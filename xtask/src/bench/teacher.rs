@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::VarBuilder;
 use ppkt_teacher::{
-    AlignCorners, FeatureMap, Images, PixelRef, ResNet, Teacher, TeacherOptions, UpsampleProjection,
-    VisionTransformer,
+    AlignCorners, ByteSize, Cached, FeatureCache, FeatureMap, Images, PixelRef, ResNet, Teacher,
+    TeacherOptions, UpsampleProjection, VisionTransformer,
 };
 
 use super::case::Work;
@@ -31,6 +31,17 @@ pub(super) fn run(runner: &mut Runner) -> Result<()> {
             let net = ResNet::open(&path, &options)?;
             let image = image(height, width)?;
             runner.case(&name, work, || Ok(net.features(&image)?))?;
+            // Key, read, checksum and widening; the first call, which warms up, computes and writes.
+            let cache =
+                FeatureCache::open(&folder.path().join(format!("cache-{height}")), ByteSize(1 << 30))?;
+            let cached = Cached::new(net, cache)?;
+            runner.alone(&format!("{name}, read from the cache"), Work::default(), || {
+                Ok(cached.features(&image)?)
+            })?;
+            let report = cached.cache().report();
+            if report.misses > 1 {
+                bail!("the cache was to give one map many times, and reports {report:?}");
+            }
         }
     }
     // The size that driving recipes use.

@@ -131,6 +131,20 @@ pub(in crate::bench) fn own_goals(cases: &[Case], peaks: &[Peak]) -> Vec<OwnGoal
             }
         }
     }
+    // The cache is a matter of the teacher alone, on any number of threads.
+    for computed in cases.iter().filter(|c| c.section == "teacher") {
+        let read = format!("{}, read from the cache", computed.name);
+        if let Some(read) = find("teacher", &read, computed.threads) {
+            let what = format!("{}, computed / read, threads: {}", computed.name, computed.threads);
+            let value = computed.median() / read.median();
+            goals.push(OwnGoal {
+                what,
+                value,
+                goal: 500.0,
+                disturbed: computed.disturbed() || read.disturbed(),
+            });
+        }
+    }
     for (section, name, _) in share {
         if let Some((one, two)) = find(section, name, 1).zip(find(section, name, 2)) {
             let value = one.median() / two.median();
