@@ -51,6 +51,17 @@ pub enum ObjectiveError {
         row: usize,
     },
 
+    /// A target that is no class of the scores.
+    #[error("the target of row {row} is class {got}, but the scores have only {classes} classes")]
+    Target {
+        /// The first such row.
+        row: usize,
+        /// Its target.
+        got: u16,
+        /// Columns of the scores.
+        classes: usize,
+    },
+
     /// The temperature does not divide.
     #[error("temperature {got} is not usable; it has to be positive and finite, such as 0.04")]
     Temperature {

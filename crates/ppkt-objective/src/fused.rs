@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::{CpuStorage, CustomOp2, Layout, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Shape, Tensor};
 
 use crate::embeddings::Loss;
 use crate::error::ObjectiveError;
@@ -92,5 +92,60 @@ where
         // Most often the loss is the root of the graph, and the gradients are used as they are.
         let scaled = |g: Tensor| if factor == 1.0 { Ok(g) } else { g.affine(factor, 0.0) };
         Ok((first.map(scaled).transpose()?, second.map(scaled).transpose()?))
+    }
+}
+
+/// A loss over one input: value, a figure learnt on the way, and the gradient.
+type One = (f64, f64, Vec<f32>);
+
+type SavedOne = Arc<Mutex<Option<(f64, Tensor)>>>;
+
+struct FusedOne<F> {
+    name: &'static str,
+    forward: F,
+    /// The figure, and the gradient for a loss that is scaled by 1.
+    saved: SavedOne,
+}
+
+/// Applies a loss to one contiguous f32 tensor on the CPU; returns the loss and the figure beside it.
+pub(crate) fn apply_one<F>(
+    name: &'static str,
+    input: &Tensor,
+    forward: F,
+) -> Result<(Tensor, f64), ObjectiveError>
+where
+    F: Fn(&[f32]) -> One + Send + Sync + 'static,
+{
+    let saved = SavedOne::default();
+    let value = input.apply_op1(FusedOne { name, forward, saved: saved.clone() })?;
+    let figure = lock_one(&saved).as_ref().map_or(0.0, |s| s.0);
+    Ok((value, figure))
+}
+
+fn lock_one(saved: &SavedOne) -> std::sync::MutexGuard<'_, Option<(f64, Tensor)>> {
+    saved.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<F> CustomOp1 for FusedOne<F>
+where
+    F: Fn(&[f32]) -> One + Send + Sync + 'static,
+{
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
+        let (loss, figure, grad) = (self.forward)(values(storage, layout)?);
+        let grad = Tensor::from_vec(grad, layout.shape(), &candle_core::Device::Cpu)?;
+        *lock_one(&self.saved) = Some((figure, grad));
+        Ok((CpuStorage::F32(vec![loss as f32]), Shape::from(())))
+    }
+
+    fn bwd(&self, _: &Tensor, _: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
+        let factor = f64::from(grad.contiguous()?.to_scalar::<f32>()?);
+        let Some((_, own)) = lock_one(&self.saved).clone() else {
+            candle_core::bail!("{}: backward before forward", self.name)
+        };
+        Ok(Some(if factor == 1.0 { own } else { own.affine(factor, 0.0)? }))
     }
 }

@@ -12,6 +12,7 @@ mod product;
 mod retrieval;
 mod rows;
 mod sample;
+mod segmentation;
 
 pub use distance::{CentredCosine, Cosine, L2};
 pub use embeddings::{Embeddings, Loss, Objective};
@@ -20,3 +21,4 @@ pub use info_nce::InfoNce;
 pub use pooled::{PooledInfoNce, SegmentedEmbeddings};
 pub use retrieval::retrieval;
 pub use sample::sample_without_replacement;
+pub use segmentation::{ClassLoss, SegmentationLoss};

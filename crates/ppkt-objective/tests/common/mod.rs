@@ -1,4 +1,5 @@
 //! Random embeddings, and running an objective with its gradients.
+#![allow(dead_code, reason = "each test file takes what it needs")]
 
 use candle_core::{Device, Tensor, Var};
 use ppkt_objective::{CentredCosine, Cosine, Embeddings, InfoNce, L2, Loss, Objective, ObjectiveError};
