@@ -153,8 +153,14 @@ impl Bench {
                     }
                 }
             }
+            self.write(&report)?;
         }
         println!("\n{}", report.text());
+        Ok(())
+    }
+
+    /// The files that were asked for, with what is known by now: a run that is cut short leaves its finished sections.
+    fn write(&self, report: &Report) -> Result<()> {
         if let Some(path) = &self.json {
             std::fs::write(path, serde_json::to_vec_pretty(&report.json())?)?;
         }

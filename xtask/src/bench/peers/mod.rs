@@ -49,11 +49,7 @@ impl Options {
             return Ok(None);
         }
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in a workspace")?;
-        let scripts = root.join("../shared/peers");
-        if !scripts.join("bench.py").is_file() {
-            bail!("--peers needs the comparison scripts, which are no part of the workspace: {scripts:?}");
-        }
-        let scripts = scripts.canonicalize()?;
+        let scripts = scripts_beside(root)?;
         let venv = self.venv.clone().unwrap_or_else(|| root.join("target/peers/venv"));
         let venv = std::path::absolute(venv)?;
         let python = venv.join("bin/python");
@@ -81,6 +77,15 @@ impl Options {
     }
 }
 
+/// The folder of the comparison scripts.
+fn scripts_beside(root: &Path) -> Result<PathBuf> {
+    let scripts = root.join("../shared/peers");
+    if !scripts.join("bench.py").is_file() {
+        bail!("--peers needs the comparison scripts, which are no part of the workspace: {scripts:?}");
+    }
+    Ok(scripts.canonicalize()?)
+}
+
 impl Peers {
     /// Whether a section has anything to compare with.
     pub(super) fn has(&self, section: Section) -> bool {
@@ -102,4 +107,25 @@ fn run(command: &mut Command, what: &str) -> Result<()> {
         bail!("{what} failed; the reason is above");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_the_scripts_one_sentence_says_so() {
+        let root = tempfile::tempdir().unwrap();
+        let workspace = root.path().join("workspace");
+        std::fs::create_dir(&workspace).unwrap();
+        let error = scripts_beside(&workspace).unwrap_err().to_string();
+        assert!(
+            error.starts_with("--peers needs the comparison scripts") && error.contains("shared/peers"),
+            "{error}"
+        );
+        let scripts = root.path().join("shared/peers");
+        std::fs::create_dir_all(&scripts).unwrap();
+        std::fs::write(scripts.join("bench.py"), "").unwrap();
+        assert_eq!(scripts_beside(&workspace).unwrap(), scripts.canonicalize().unwrap());
+    }
 }
