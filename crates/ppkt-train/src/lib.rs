@@ -16,6 +16,7 @@ mod recipe;
 mod run_folder;
 mod samples;
 mod schedule;
+mod segmentation;
 mod teacher;
 mod tensorboard;
 mod validation;
@@ -34,9 +35,14 @@ pub use optimizer::{Optimizer, OptimizerConfig, OptimizerKind};
 pub use pictures::{draw_features, file_name};
 pub use pretrain::{BeforeAfter, FirstLast, Start, Summary, pretrain};
 pub use provenance::{DataFingerprint, Provenance};
-pub use recipe::{first_difference, recipe_names, resolve, to_toml};
+pub use recipe::{Recipe, first_difference, recipe_names, resolve, to_toml};
 pub use run_folder::{MetricsLog, RunFolder};
 pub use samples::write_sample;
 pub use schedule::{Decay, ScheduleConfig};
+pub use segmentation::{
+    ClassScore, ClassWeights, Confusion, EvalConfig, FinetuneConfig, FinetuneDataConfig, FinetuneMetrics,
+    FinetuneSeconds, FinetuneStudentConfig, FinetuneSummary, MeasureConfig, Scores, SegmentationLossConfig,
+    Trunk, evaluate, finetune, settings_of_weights,
+};
 pub use teacher::fill_cache;
 pub use validation::Retrieval;

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::metrics::StepMetrics;
+use crate::segmentation::FinetuneMetrics;
 use crate::validation::Retrieval;
 
 /// Hears of the progress of a run. Every method has an empty body, so an implementor takes what it needs.
@@ -21,6 +22,9 @@ pub trait Observer {
 
     /// A step is done.
     fn step(&mut self, _metrics: &StepMetrics) {}
+
+    /// A step on labels is done.
+    fn trained(&mut self, _metrics: &FinetuneMetrics) {}
 
     /// Held-out frames were measured after so many steps.
     fn validated(&mut self, _steps_done: u64, _retrieval: &Retrieval) {}

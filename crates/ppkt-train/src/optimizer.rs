@@ -97,6 +97,8 @@ impl OptimizerConfig {
 struct Parameter {
     name: String,
     var: Var,
+    /// Multiplies the learning rate.
+    factor: f64,
     /// Momentum (SGD), or first and second moment (AdamW).
     state: Vec<Mutex<Vec<f32>>>,
 }
@@ -112,16 +114,22 @@ pub struct Optimizer {
 impl Optimizer {
     /// An optimiser with empty state; parameters are kept in the order of their names.
     pub fn new(config: &OptimizerConfig, parameters: Vec<(String, Var)>) -> Self {
+        Self::with_factors(config, parameters.into_iter().map(|(name, var)| (name, var, 1.0)).collect())
+    }
+
+    /// As [`Self::new`], with a factor on the learning rate of each parameter: another rate for a new head, say.
+    pub fn with_factors(config: &OptimizerConfig, parameters: Vec<(String, Var, f64)>) -> Self {
         let buffers = match config.kind {
             OptimizerKind::Sgd => 1,
             OptimizerKind::Adamw => 2,
         };
-        let sorted: BTreeMap<String, Var> = parameters.into_iter().collect();
+        let sorted: BTreeMap<String, (Var, f64)> =
+            parameters.into_iter().map(|(name, var, factor)| (name, (var, factor))).collect();
         let parameters = sorted
             .into_iter()
-            .map(|(name, var)| {
+            .map(|(name, (var, factor))| {
                 let state = (0..buffers).map(|_| Mutex::new(vec![0f32; var.elem_count()])).collect();
-                Parameter { name, var, state }
+                Parameter { name, var, factor, state }
             })
             .collect();
         Self { config: config.clone(), parameters, updates: 0 }
@@ -159,8 +167,13 @@ impl Optimizer {
         self.updates += 1;
         for p in &self.parameters {
             let Some(grad) = grads.get(&p.var) else { continue };
-            let update =
-                Update { config: &self.config, state: &p.state, lr, gradient_scale, updates: self.updates };
+            let update = Update {
+                config: &self.config,
+                state: &p.state,
+                lr: lr * p.factor,
+                gradient_scale,
+                updates: self.updates,
+            };
             p.var.inplace_op2(&grad.contiguous()?, &update)?;
         }
         Ok(())

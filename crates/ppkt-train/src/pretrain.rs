@@ -140,7 +140,7 @@ pub fn pretrain(
 /// The run folder to go on with, if a run was begun there; its settings must be the same where they decide results.
 fn begun_before(config: &PretrainConfig, out: &Path) -> Result<Option<RunFolder>> {
     let Some(folder) = RunFolder::open(out)? else { return Ok(None) };
-    let mut there = crate::recipe::resolve(&folder.config().to_string_lossy(), &[])?;
+    let mut there: PretrainConfig = crate::recipe::resolve(&folder.config().to_string_lossy(), &[])?;
     // What does not change a number may be changed on the way.
     there.data.workers = config.data.workers;
     there.checkpoint = config.checkpoint.clone();

@@ -2,25 +2,34 @@
 
 use std::path::Path;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 use crate::config::PretrainConfig;
 use crate::error::{Result, TrainError};
 
-/// Recipes inside the program: name, and the TOML that says it.
-const BUILTIN: [(&str, &str); 2] = [
-    ("ppkt-rgbd", include_str!("../recipes/ppkt-rgbd.toml")),
-    ("demo", include_str!("../recipes/demo.toml")),
-];
+/// A configuration that has recipes by name.
+pub trait Recipe: Serialize + DeserializeOwned + Clone + PartialEq {
+    /// Recipes inside the program: name, and the TOML that says it.
+    const BUILTIN: &'static [(&'static str, &'static str)];
+}
+
+impl Recipe for PretrainConfig {
+    const BUILTIN: &'static [(&'static str, &'static str)] = &[
+        ("ppkt-rgbd", include_str!("../recipes/ppkt-rgbd.toml")),
+        ("demo", include_str!("../recipes/demo.toml")),
+    ];
+}
 
 /// Names of the recipes inside the program.
-pub fn recipe_names() -> impl Iterator<Item = &'static str> {
-    BUILTIN.iter().map(|(name, _)| *name)
+pub fn recipe_names<C: Recipe>() -> impl Iterator<Item = &'static str> {
+    C::BUILTIN.iter().map(|(name, _)| *name)
 }
 
 /// The text of a recipe inside the program.
-fn recipe_text(name: &str) -> Option<&'static str> {
-    BUILTIN.iter().find(|(n, _)| *n == name).map(|(_, text)| *text)
+fn recipe_text<C: Recipe>(name: &str) -> Option<&'static str> {
+    C::BUILTIN.iter().find(|(n, _)| *n == name).map(|(_, text)| *text)
 }
 
 /// Resolves a recipe (a name, or a TOML file such as a run's `config.toml`) with values set over it.
@@ -30,12 +39,12 @@ fn recipe_text(name: &str) -> Option<&'static str> {
 ///
 /// # Errors
 /// An unknown recipe, an unreadable file, an unknown key or a value of the wrong type: each names what is known.
-pub fn resolve(recipe: &str, overrides: &[(String, String)]) -> Result<PretrainConfig> {
-    let text = match recipe_text(recipe) {
+pub fn resolve<C: Recipe>(recipe: &str, overrides: &[(String, String)]) -> Result<C> {
+    let text = match recipe_text::<C>(recipe) {
         Some(text) => text.to_owned(),
-        None => read(recipe)?,
+        None => read::<C>(recipe)?,
     };
-    let (mut table, mut config) = parse(&text).map_err(|e| {
+    let (mut table, mut config) = parse::<C>(&text).map_err(|e| {
         TrainError::Config(format!("recipe {recipe:?} cannot be understood: {}", e.trim_end()))
     })?;
     for (key, value) in overrides {
@@ -49,13 +58,13 @@ pub fn resolve(recipe: &str, overrides: &[(String, String)]) -> Result<PretrainC
 }
 
 /// The text that repeats a configuration.
-pub fn to_toml(config: &PretrainConfig) -> Result<String> {
+pub fn to_toml<C: Recipe>(config: &C) -> Result<String> {
     toml::to_string_pretty(config)
         .map_err(|e| TrainError::Config(format!("the configuration cannot be written as TOML: {e}")))
 }
 
 /// The first key in which two configurations differ, with both values; `None` if they are equal.
-pub fn first_difference(a: &PretrainConfig, b: &PretrainConfig) -> Option<String> {
+pub fn first_difference<C: Recipe>(a: &C, b: &C) -> Option<String> {
     if a == b {
         return None;
     }
@@ -75,10 +84,10 @@ fn difference(a: &Value, b: &Value, key: &str) -> Option<String> {
     })
 }
 
-fn read(recipe: &str) -> Result<String> {
+fn read<C: Recipe>(recipe: &str) -> Result<String> {
     let path = Path::new(recipe);
     if !path.exists() {
-        let known: Vec<&str> = recipe_names().collect();
+        let known: Vec<&str> = recipe_names::<C>().collect();
         return Err(TrainError::Config(format!(
             "no recipe {recipe:?}: inside the program are {}; or give the path of a TOML file",
             known.join(" and ")
@@ -87,7 +96,7 @@ fn read(recipe: &str) -> Result<String> {
     std::fs::read_to_string(path).map_err(|e| TrainError::io("read the recipe", path, e))
 }
 
-fn parse(text: &str) -> std::result::Result<(Table, PretrainConfig), String> {
+fn parse<C: Recipe>(text: &str) -> std::result::Result<(Table, C), String> {
     let config = toml::from_str(text).map_err(|e| e.to_string())?;
     let table = toml::from_str(text).map_err(|e| e.to_string())?;
     Ok((table, config))
@@ -111,6 +120,11 @@ fn set(table: &mut Table, key: &str, value: &str) -> std::result::Result<(), Str
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::segmentation::FinetuneConfig;
+
+    fn resolve(recipe: &str, overrides: &[(String, String)]) -> Result<PretrainConfig> {
+        super::resolve(recipe, overrides)
+    }
 
     fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
         list.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
@@ -118,11 +132,23 @@ mod tests {
 
     #[test]
     fn every_recipe_is_understood_and_repeats_itself() {
-        assert!(recipe_names().count() > 0);
-        for name in recipe_names() {
+        assert!(recipe_names::<PretrainConfig>().count() > 0);
+        for name in recipe_names::<PretrainConfig>() {
             let config = resolve(name, &pairs(&[("data.train", "synthetic:rooms")])).unwrap();
             config.check().unwrap();
             let again: PretrainConfig = toml::from_str(&to_toml(&config).unwrap()).unwrap();
+            assert_eq!(again, config, "{name}");
+        }
+    }
+
+    #[test]
+    fn recipes_for_labels_are_understood_and_repeat_themselves() {
+        assert!(recipe_names::<FinetuneConfig>().count() > 1);
+        for name in recipe_names::<FinetuneConfig>() {
+            let data = pairs(&[("data.train", "synthetic:rooms")]);
+            let config: FinetuneConfig = super::resolve(name, &data).unwrap();
+            config.check().unwrap();
+            let again: FinetuneConfig = toml::from_str(&to_toml(&config).unwrap()).unwrap();
             assert_eq!(again, config, "{name}");
         }
     }

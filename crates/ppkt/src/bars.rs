@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use ppkt_train::{Observer, Retrieval, StepMetrics};
+use ppkt_train::{FinetuneMetrics, Observer, Retrieval, StepMetrics};
 
 /// Draws a run. All of it goes to standard error, so that standard output holds the result alone.
 pub(crate) struct Bars {
@@ -23,6 +23,20 @@ impl Bars {
         match &self.steps {
             Some(bar) if self.terminal => bar.println(text),
             _ => eprintln!("{text}"),
+        }
+    }
+
+    /// One step on.
+    fn moved(&mut self, step: u64, loss: f64, skipped: &[String]) {
+        // A single step says little; a moving mean shows where the loss goes.
+        let loss = self.loss.map_or(loss, |l| 0.95 * l + 0.05 * loss);
+        self.loss = Some(loss);
+        if let Some(bar) = &self.steps {
+            bar.set_message(format!("loss {loss:.3}"));
+            bar.set_position(step + 1);
+        }
+        for frame in skipped {
+            self.line(&format!("left out a damaged frame: {frame}"));
         }
     }
 
@@ -57,23 +71,18 @@ impl Observer for Bars {
 
     fn begin(&mut self, first_step: u64, steps: u64) {
         let bar = ProgressBar::new(steps);
-        bar.set_style(Self::style("pretraining {wide_bar} {pos}/{len} · {per_sec} · {eta} left · {msg}"));
+        bar.set_style(Self::style("training {wide_bar} {pos}/{len} · {per_sec} · {eta} left · {msg}"));
         bar.set_position(first_step);
         bar.reset_eta();
         self.steps = Some(bar);
     }
 
     fn step(&mut self, metrics: &StepMetrics) {
-        // A single step says little; a moving mean shows where the loss goes.
-        let loss = self.loss.map_or(metrics.loss, |l| 0.95 * l + 0.05 * metrics.loss);
-        self.loss = Some(loss);
-        if let Some(bar) = &self.steps {
-            bar.set_message(format!("loss {loss:.3}"));
-            bar.set_position(metrics.step + 1);
-        }
-        for frame in &metrics.skipped {
-            self.line(&format!("left out a damaged frame: {frame}"));
-        }
+        self.moved(metrics.step, metrics.loss, &metrics.skipped);
+    }
+
+    fn trained(&mut self, metrics: &FinetuneMetrics) {
+        self.moved(metrics.step, metrics.loss, &metrics.skipped);
     }
 
     fn validated(&mut self, steps_done: u64, r: &Retrieval) {

@@ -36,6 +36,12 @@ pub(crate) enum Command {
     Demo(Demo),
     /// Pretrain a 3D network.
     Pretrain(Pretrain),
+    /// Train a network to name classes, from a pretrained backbone or from scratch.
+    Finetune(Finetune),
+    /// Train only a linear head of classes on a backbone that stays as it is.
+    Probe(Finetune),
+    /// Measure a network that `finetune` or `probe` trained.
+    Eval(Eval),
     /// Look at, check or make data.
     #[command(subcommand)]
     Data(Data),
@@ -131,6 +137,68 @@ Examples:
 
   See every setting of a recipe:
     ppkt pretrain --recipe ppkt-rgbd --data frames:my/frames --out x --print-config";
+
+/// Train on labels.
+#[derive(Debug, Args)]
+#[command(after_long_help = FINETUNE_EXAMPLES)]
+pub(crate) struct Finetune {
+    /// Recipe: a name (segmentation, probe) or a TOML file, such as the config.toml of a run [default: segmentation, or
+    /// probe for `ppkt probe`].
+    #[arg(long, value_name = "NAME|FILE")]
+    pub(crate) recipe: Option<String>,
+    /// Labelled frames: nyuv2:DIR, s3dis:DIR, synthetic:rooms, frames:DIR with labels.
+    #[arg(long, value_name = "URI")]
+    pub(crate) data: Option<String>,
+    /// Where training begins: a run folder or a .safetensors file; architecture, voxel size and features are then those
+    /// of the file [default: random weights].
+    #[arg(long, value_name = "RUN|FILE")]
+    pub(crate) from: Option<String>,
+    /// Share of the frames whose labels are used, such as 0.05 for 5 %; which ones is drawn by the seed.
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) share: Option<f64>,
+    /// Run folder: configuration, metrics, checkpoints, labels.json, eval.json and the network.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// Continue the run of --out from its newest checkpoint; recipe and settings are its own.
+    #[arg(long)]
+    pub(crate) resume: bool,
+    /// Set a value of the recipe, such as optimizer.lr=0.1; may be repeated, or given several.
+    #[arg(long, value_name = "KEY=VALUE", num_args = 1..)]
+    pub(crate) set: Vec<String>,
+    /// Print the resolved recipe and stop.
+    #[arg(long)]
+    pub(crate) print_config: bool,
+}
+
+const FINETUNE_EXAMPLES: &str = "\
+Examples:
+  A pretrained backbone learns from 5 % of the labelled frames, and is measured on held-out ones:
+    ppkt finetune --data nyuv2:data/nyuv2 --from runs/first --share 0.05 --out runs/first-5
+
+  The same from random weights, to compare with:
+    ppkt finetune --data nyuv2:data/nyuv2 --share 0.05 --out runs/scratch-5 --set student.arch=MinkUNet14A
+
+  What a linear head can read from the features as they are:
+    ppkt probe --data nyuv2:data/nyuv2 --from runs/first --out runs/first-probe";
+
+#[derive(Debug, Args)]
+pub(crate) struct Eval {
+    /// The network: a run folder of `finetune` or `probe`, or its student.safetensors.
+    #[arg(long, value_name = "RUN|FILE")]
+    pub(crate) from: String,
+    /// Labelled frames.
+    #[arg(long, value_name = "URI")]
+    pub(crate) data: String,
+    /// Which part of them: train, validation or all.
+    #[arg(long, default_value = "validation", value_name = "PART")]
+    pub(crate) split: String,
+    /// Looks at each frame, turned and mirrored, that vote on each point.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) votes: u16,
+    /// Write the clouds of some frames, with label and prediction, into this folder.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) samples: Option<PathBuf>,
+}
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Data {

@@ -167,7 +167,7 @@ fn cache(arguments: &FillCache, json: bool) -> Result<()> {
         ("teacher.cache_limit", arguments.cache_limit.as_ref()),
     ]);
     set.extend(pretrain::overrides(&arguments.set)?);
-    let config = ppkt_train::resolve(&arguments.recipe, &set)?;
+    let config: ppkt_train::PretrainConfig = ppkt_train::resolve(&arguments.recipe, &set)?;
     config.check()?;
     teacher::prefetch(&config.teacher_uri()?)?;
     let stop = pretrain::stop_on_ctrl_c()?;

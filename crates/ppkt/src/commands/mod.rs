@@ -3,6 +3,8 @@
 mod data;
 mod demo;
 mod doctor;
+mod eval;
+mod finetune;
 mod pretrain;
 mod report;
 mod teacher;
@@ -20,6 +22,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.command {
         Command::Demo(demo) => demo::run(demo, json),
         Command::Pretrain(pretrain) => pretrain::run(pretrain, json),
+        Command::Finetune(finetune) => finetune::run(finetune, "segmentation", json),
+        Command::Probe(probe) => finetune::run(probe, "probe", json),
+        Command::Eval(eval) => eval::run(eval, json),
         Command::Data(data) => data::run(data, json),
         Command::Teacher(teacher) => teacher::run(teacher, json),
         Command::Report(report) => report::run(report, json),

@@ -95,10 +95,10 @@ pub(crate) fn train(config: &PretrainConfig, out: &Path, start: Start, json: boo
 
 /// What `--json` prints.
 #[derive(Serialize)]
-struct Printed<'a> {
+pub(crate) struct Printed<'a, S> {
     #[serde(flatten)]
-    summary: &'a Summary,
-    page: Option<PathBuf>,
+    pub(crate) summary: &'a S,
+    pub(crate) page: Option<PathBuf>,
 }
 
 /// A flag that the first Ctrl-C sets; the second ends the program at once.

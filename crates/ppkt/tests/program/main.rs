@@ -5,5 +5,6 @@
 mod cache;
 mod common;
 mod faults;
+mod labels;
 mod pages;
 mod runs;

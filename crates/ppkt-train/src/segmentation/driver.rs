@@ -1,0 +1,440 @@
+//! The driver of a training on labels: frames with labels in, a network that names classes out.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use candle_core::Tensor;
+use candle_core::backprop::GradStore;
+use ppkt_data::{
+    DataError, Dataset, LabelledBatch, LabelledFrame, LabelledFrames, Loader, RememberedClouds, Subset,
+};
+use ppkt_objective::{ObjectiveError, SegmentationLoss};
+use serde::{Deserialize, Serialize};
+
+use super::config::{ClassWeights, FinetuneConfig};
+use super::evaluation::{TestSet, classes_of};
+use super::metrics::Scores;
+use super::network::{Segmenter, sparse_input};
+use crate::checkpoint::{Checkpoint, RunState};
+use crate::error::{Result, TrainError};
+use crate::metrics::resident_mib;
+use crate::observer::Observer;
+use crate::optimizer::Optimizer;
+use crate::pretrain::{FirstLast, Start};
+use crate::recipe::{first_difference, resolve, to_toml};
+use crate::run_folder::{MetricsLog, RunFolder, write_json};
+use crate::tensorboard::EventLog;
+
+/// Seconds of one step, by stage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FinetuneSeconds {
+    /// Waiting for the batch.
+    pub wait: f64,
+    /// The network, forward.
+    pub student: f64,
+    /// The loss.
+    pub objective: f64,
+    /// Gradients.
+    pub backward: f64,
+    /// Checks, clipping and update.
+    pub optimizer: f64,
+}
+
+/// One line of `metrics.jsonl`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FinetuneMetrics {
+    /// Number of the step, from 0.
+    pub step: u64,
+    /// Value of the loss.
+    pub loss: f64,
+    /// Share of the labelled voxels of the batch whose class had the highest score.
+    pub batch_accuracy: f64,
+    /// Learning rate of the trunk.
+    pub lr: f64,
+    /// Euclidean norm of the gradient, before clipping.
+    pub gradient_norm: f64,
+    /// Voxels that the network saw.
+    pub voxels: usize,
+    /// Voxels with a label.
+    pub labelled: usize,
+    /// Seconds by stage.
+    pub seconds: FinetuneSeconds,
+    /// Resident memory, MiB, where the system tells it.
+    pub memory_mib: Option<u64>,
+    /// Frames left out because they were damaged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<String>,
+}
+
+/// How a run went.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FinetuneSummary {
+    /// The run folder.
+    pub run: PathBuf,
+    /// Steps done.
+    pub steps: u64,
+    /// Seconds of work, all sittings together.
+    pub seconds: f64,
+    /// Loss of the first and the last step.
+    pub loss: FirstLast,
+    /// Frames whose labels were used, and their labelled points.
+    pub labelled: (usize, usize),
+    /// Whether the run was stopped before its last step.
+    pub interrupted: bool,
+    /// Scores on the held-out frames; none if the run was stopped.
+    pub scores: Option<Scores>,
+}
+
+/// Runs (or resumes) a training on labels into the folder `out`.
+///
+/// The same configuration gives the same losses and scores for any number of threads, and whether or not the run was
+/// stopped and resumed. The labelled share is listed in `labels.json`, scores are in `eval.json`, the network is
+/// `student.safetensors`.
+///
+/// # Errors
+/// [`TrainError`]; whatever happens, checkpoints written before stay as they are.
+pub fn finetune(
+    config: &FinetuneConfig,
+    out: &Path,
+    start: Start,
+    observer: &mut dyn Observer,
+    stop: &AtomicBool,
+) -> Result<FinetuneSummary> {
+    config.check()?;
+    let clock = Instant::now();
+    let all = config.open_training()?;
+    let test = TestSet::new(config.open_test()?, config.batch.clone(), config.measure.clone())?;
+    let classes = classes_of(all.as_ref())?;
+    if classes.names() != test.classes().names() {
+        return Err(TrainError::Config(
+            "the frames to measure on have other classes than those to train on".into(),
+        ));
+    }
+    for note in all.notes() {
+        observer.message(note);
+    }
+    let frames = LabelledFrames {
+        cloud: config.batch.clone(),
+        labels: config.labels.clone(),
+        label_seed: config.seed,
+        n_classes: classes.len_with_unlabelled(),
+    };
+    let chosen = config.labels.frames(all.as_ref(), config.seed);
+    let some = Arc::new(Subset::new(all, chosen, "the labelled share"));
+    let memory = config.data.memory_mib.saturating_mul(1 << 20);
+    let clouds = Arc::new(RememberedClouds::new(some, config.batch.max_depth_m, memory));
+    let begun = match start {
+        Start::Fresh => None,
+        Start::Resume => begun_before(config, out)?,
+    };
+    let (listed, counts) = read_labels(clouds.as_ref(), &frames, observer)?;
+    let network = Segmenter::new(&config.student, &config.batch, classes.names().len() - 1, config.seed)?;
+    if !config.from.is_empty() {
+        network.load(&config.from, &config.batch, &classes, observer)?;
+    }
+    let loader = Loader::new(clouds, frames, config.seed)?;
+    let optimizer = Optimizer::with_factors(&config.optimizer, network.trainable(config));
+    let folder = match begun {
+        Some(folder) => folder,
+        None => RunFolder::create(out, &to_toml(config)?)?,
+    };
+    write_json(&folder.root().join("labels.json"), &listed)?;
+    let labelled = (listed.len(), listed.iter().map(|f| f.labelled).sum());
+    let loss = SegmentationLoss {
+        class_weights: match config.loss.class_weights {
+            ClassWeights::Equal => Vec::new(),
+            ClassWeights::Balanced => balanced(&counts),
+        },
+        label_smoothing: config.loss.label_smoothing,
+        lovasz: config.loss.lovasz,
+    };
+    let state = RunState::default();
+    let mut run =
+        Run { config, folder, network, optimizer, loss, state, clock, seconds_before: 0.0, labelled };
+    if start == Start::Resume {
+        run.load_checkpoint(observer)?;
+    }
+    run.train(&loader, &test, observer, stop)
+}
+
+/// The run folder to go on with, if a run was begun there; its settings must be the same where they decide results.
+fn begun_before(config: &FinetuneConfig, out: &Path) -> Result<Option<RunFolder>> {
+    let Some(folder) = RunFolder::open(out)? else { return Ok(None) };
+    let mut there: FinetuneConfig = resolve(&folder.config().to_string_lossy(), &[])?;
+    there.data.workers = config.data.workers;
+    there.data.memory_mib = config.data.memory_mib;
+    there.checkpoint = config.checkpoint.clone();
+    match first_difference(&there, config) {
+        Some(difference) => Err(TrainError::Config(format!(
+            "the run to resume was begun with other settings: {difference}; resume it without settings, or begin \
+             another with --out: {out:?}"
+        ))),
+        None => Ok(Some(folder)),
+    }
+}
+
+/// Reads every frame of the share once: which labels there are, and how many of each class.
+fn read_labels(
+    dataset: &dyn Dataset,
+    frames: &LabelledFrames,
+    observer: &mut dyn Observer,
+) -> Result<(Vec<LabelledFrame>, Vec<u64>)> {
+    const TASK: &str = "reading labels";
+    let (mut listed, mut counts) = (Vec::new(), vec![0u64; frames.n_classes]);
+    for index in 0..dataset.len() {
+        observer.progress(TASK, index as u64, dataset.len() as u64);
+        let read = dataset.sample(index).and_then(|mut scene| {
+            let points = frames.choose_labels(&mut scene, index)?;
+            Ok((scene, points))
+        });
+        let (scene, points) = match read {
+            Err(e) if frames.cloud.on_damaged == ppkt_data::OnDamaged::Skip => {
+                observer.message(&format!("a damaged frame is left out: {e}"));
+                continue;
+            }
+            other => other?,
+        };
+        let classes = scene.cloud.classes.unwrap_or_default();
+        classes.iter().for_each(|&c| counts[usize::from(c)] += 1);
+        let labelled = classes.iter().filter(|c| **c != 0).count();
+        listed.push(LabelledFrame { frame: scene.name, labelled, points: points.unwrap_or_default() });
+    }
+    observer.progress_done(TASK);
+    if listed.iter().all(|f| f.labelled == 0) {
+        return Err(TrainError::Config(format!(
+            "none of the {} frames of the labelled share has a labelled point: take a larger labels.share or another seed",
+            listed.len()
+        )));
+    }
+    Ok((listed, counts))
+}
+
+/// The inverse root of each class's share, with a mean of 1 over the classes that have points; `counts` begins with
+/// the unlabelled.
+fn balanced(counts: &[u64]) -> Vec<f32> {
+    let raw: Vec<f64> =
+        counts[1..].iter().map(|&n| if n == 0 { 0.0 } else { 1.0 / (n as f64).sqrt() }).collect();
+    let present = raw.iter().filter(|w| **w > 0.0).count().max(1) as f64;
+    let mean = raw.iter().sum::<f64>() / present;
+    raw.iter().map(|w| (w / mean) as f32).collect()
+}
+
+/// Everything that lives through a run.
+struct Run<'a> {
+    config: &'a FinetuneConfig,
+    folder: RunFolder,
+    network: Segmenter,
+    optimizer: Optimizer,
+    loss: SegmentationLoss,
+    state: RunState,
+    clock: Instant,
+    /// Seconds of the sittings before.
+    seconds_before: f64,
+    labelled: (usize, usize),
+}
+
+impl Run<'_> {
+    fn load_checkpoint(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        let Some(checkpoint) = Checkpoint::newest(&self.folder.checkpoints())? else {
+            observer.message("no checkpoint yet: the run starts at its first step");
+            return Ok(());
+        };
+        self.network.load_all(&checkpoint.model)?;
+        self.optimizer.load_state(&checkpoint.optimizer, checkpoint.state.updates)?;
+        self.state = checkpoint.state;
+        self.seconds_before = self.state.seconds;
+        observer.message(&format!("resumed after step {}", self.state.steps_done));
+        Ok(())
+    }
+
+    fn train(
+        &mut self,
+        loader: &Loader<LabelledFrames>,
+        test: &TestSet,
+        observer: &mut dyn Observer,
+        stop: &AtomicBool,
+    ) -> Result<FinetuneSummary> {
+        let first = self.state.steps_done;
+        let mut metrics = MetricsLog::open(&self.folder.metrics(), first)?;
+        let mut events = EventLog::create(self.folder.root(), first)?;
+        observer.begin(first, self.config.steps);
+        let accumulate = u64::from(self.config.optimizer.accumulate);
+        let batches = (self.config.steps - first.min(self.config.steps)) * accumulate;
+        let mut stream = loader.stream(first * accumulate, batches, self.config.data.workers);
+        while self.state.steps_done < self.config.steps && !stop.load(Ordering::Relaxed) {
+            let line = self.step(&mut stream)?;
+            metrics.push(&line)?;
+            events.scalars(
+                line.step,
+                &[
+                    ("train/loss", line.loss),
+                    ("train/batch_accuracy", line.batch_accuracy),
+                    ("train/lr", line.lr),
+                    ("train/gradient_norm", line.gradient_norm),
+                ],
+            )?;
+            observer.trained(&line);
+            let done = self.state.steps_done;
+            if done.is_multiple_of(self.config.checkpoint.every) && done < self.config.steps {
+                self.save_checkpoint(&metrics, observer)?;
+            }
+        }
+        drop(stream);
+        observer.end();
+        let interrupted = self.state.steps_done < self.config.steps;
+        if self.state.steps_done > first || interrupted {
+            self.save_checkpoint(&metrics, observer)?;
+        }
+        self.network.save(&self.folder.student(), &self.config.batch, test.classes())?;
+        let scores = match interrupted {
+            true => None,
+            false => {
+                let samples = self.folder.root().join("samples");
+                let scores = test.measure(&self.network, Some(&samples), observer)?;
+                write_json(&self.folder.root().join("eval.json"), &scores)?;
+                events.scalars(self.state.steps_done, &[("test/miou", scores.miou)])?;
+                Some(scores)
+            }
+        };
+        Ok(FinetuneSummary {
+            run: self.folder.root().to_owned(),
+            steps: self.state.steps_done,
+            seconds: self.seconds(),
+            loss: FirstLast {
+                first: self.state.first_loss.unwrap_or_default(),
+                last: self.state.last_loss.unwrap_or_default(),
+            },
+            labelled: self.labelled,
+            interrupted,
+            scores,
+        })
+    }
+
+    /// One update of the parameters, from as many batches as are accumulated.
+    fn step(
+        &mut self,
+        stream: &mut dyn Iterator<Item = std::result::Result<LabelledBatch, DataError>>,
+    ) -> Result<FinetuneMetrics> {
+        let step = self.state.steps_done;
+        let accumulate = self.config.optimizer.accumulate;
+        let mut line = FinetuneMetrics { step, ..Default::default() };
+        let mut sum: Option<GradStore> = None;
+        for _ in 0..accumulate {
+            let Some(grads) = self.gradients(stream, &mut line)? else { continue };
+            match &mut sum {
+                Some(sum) => sum.extend(grads)?,
+                None => sum = Some(grads),
+            }
+        }
+        let clock = Instant::now();
+        let share = 1.0 / f64::from(accumulate);
+        line.loss *= share;
+        line.batch_accuracy *= share;
+        line.lr = self.config.optimizer.lr * self.config.schedule.factor(step, self.config.steps);
+        if let Some(grads) = sum {
+            self.update(&grads, share, &mut line)?;
+        }
+        line.seconds.optimizer = clock.elapsed().as_secs_f64();
+        line.memory_mib = resident_mib();
+        self.state.steps_done += 1;
+        self.state.updates = self.optimizer.updates();
+        self.state.first_loss.get_or_insert(line.loss);
+        self.state.last_loss = Some(line.loss);
+        self.state.skipped += line.skipped.len() as u64;
+        Ok(line)
+    }
+
+    fn update(&mut self, grads: &GradStore, share: f64, line: &mut FinetuneMetrics) -> Result<()> {
+        let step = line.step;
+        line.gradient_norm = self.optimizer.gradient_norm(grads)? * share;
+        if !line.gradient_norm.is_finite() {
+            let layer = self.optimizer.faulty_gradient(grads, |_| 0)?;
+            let layer = layer.unwrap_or_else(|| "the norm over all parameters".into());
+            return Err(TrainError::NotFinite { step, what: "gradient", layer });
+        }
+        let clip = self.config.optimizer.clip_norm;
+        let clipped = if clip > 0.0 && line.gradient_norm > clip { clip / line.gradient_norm } else { 1.0 };
+        self.optimizer.step(grads, line.lr, share * clipped)?;
+        // Before anything is saved: a checkpoint that cannot be used is worse than none.
+        match self.network.faulty_tensor()? {
+            Some(layer) => Err(TrainError::NotFinite { step, what: "parameter", layer }),
+            None => Ok(()),
+        }
+    }
+
+    /// The gradients of one batch; its figures are added to `line`. A batch in which no voxel has a label (a small
+    /// share by points, strong thinning) teaches nothing and has none.
+    fn gradients(
+        &self,
+        stream: &mut dyn Iterator<Item = std::result::Result<LabelledBatch, DataError>>,
+        line: &mut FinetuneMetrics,
+    ) -> Result<Option<GradStore>> {
+        let mut clock = Instant::now();
+        let mut lap = |into: &mut f64| {
+            let now = Instant::now();
+            *into += (now - clock).as_secs_f64();
+            clock = now;
+        };
+        let Some(batch) = stream.next() else { return Err(TrainError::DataEnded { step: line.step }) };
+        let batch = batch?;
+        lap(&mut line.seconds.wait);
+        line.voxels += batch.coords.len();
+        line.skipped.extend(batch.skipped.iter().cloned());
+        if batch.class_of_voxel.iter().all(|&c| c == 0) {
+            return Ok(None);
+        }
+        let (voxels, row_of_voxel) = sparse_input(&batch)?;
+        let scores: Tensor = self.network.train(&voxels, self.config.trunk)?;
+        lap(&mut line.seconds.student);
+        let mut targets = vec![0; batch.coords.len()];
+        for (&row, &class) in row_of_voxel.iter().zip(&batch.class_of_voxel) {
+            targets[row as usize] = class;
+        }
+        let loss = match self.loss.loss(&scores, &targets) {
+            Err(ObjectiveError::NotFinite { .. }) => {
+                let layer = "the scores of the network".into();
+                return Err(TrainError::NotFinite { step: line.step, what: "loss", layer });
+            }
+            other => other?,
+        };
+        line.loss += f64::from(loss.value.to_scalar::<f32>()?);
+        line.batch_accuracy += loss.accuracy;
+        line.labelled += loss.n_labelled;
+        lap(&mut line.seconds.objective);
+        let grads = loss.value.backward()?;
+        lap(&mut line.seconds.backward);
+        Ok(Some(grads))
+    }
+
+    fn save_checkpoint(&mut self, metrics: &MetricsLog, observer: &mut dyn Observer) -> Result<()> {
+        metrics.flush()?;
+        self.state.seconds = self.seconds();
+        let checkpoint = Checkpoint {
+            model: self.network.tensors()?,
+            optimizer: self.optimizer.state()?,
+            state: self.state.clone(),
+        };
+        let place = checkpoint.save(&self.folder.checkpoints(), self.config.checkpoint.keep)?;
+        observer.checkpointed(&place);
+        Ok(())
+    }
+
+    fn seconds(&self) -> f64 {
+        self.seconds_before + self.clock.elapsed().as_secs_f64()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rare_classes_weigh_more_and_absent_ones_nothing() {
+        let weights = balanced(&[50, 100, 400, 0]);
+        assert!((weights[0] / weights[1] - 2.0).abs() < 1e-6);
+        assert_eq!(weights[2], 0.0);
+        assert!((weights[0] + weights[1] - 2.0).abs() < 1e-6);
+    }
+}
