@@ -2,7 +2,9 @@
 
 use serde::Serialize;
 
+use crate::preprocess::Normaliser;
 use crate::spec::TeacherSpec;
+use crate::weights::Config;
 
 /// A place where features can be taken.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -30,6 +32,19 @@ pub struct Preprocessing {
     pub trained_at: Option<[usize; 2]>,
     /// How its training images were resized, if it says so.
     pub interpolation: Option<String>,
+}
+
+impl Preprocessing {
+    /// As the files say; `trained_at` is the side that the tensors show.
+    pub(crate) fn of(normaliser: &Normaliser, config: &Config, trained_at: Option<usize>) -> Self {
+        Self {
+            mean: normaliser.mean,
+            std: normaliser.std,
+            from: normaliser.from.clone(),
+            trained_at: config.input_size.or(trained_at.map(|side| [side, side])),
+            interpolation: config.interpolation.clone(),
+        }
+    }
 }
 
 /// All that was read from a network's files.

@@ -33,7 +33,7 @@ pub use images::{FeatureMap, Images};
 pub use inspection::{Inspection, Preprocessing, StageInfo};
 pub use network::Activation;
 pub use open::{inspect, open};
-pub use options::{Stage, TeacherOptions};
+pub use options::{Features, Stage, TeacherOptions};
 pub use projection::{AlignCorners, PixelRef, UpsampleProjection};
 pub use resnet::ResNet;
 pub use spec::{Family, Teacher, TeacherSpec};

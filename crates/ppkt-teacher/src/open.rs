@@ -17,8 +17,8 @@ static TINY: &[u8] = include_bytes!("../assets/tiny.safetensors");
 
 /// A network of either family.
 enum Network {
-    ResNet(ResNet),
-    VisionTransformer(VisionTransformer),
+    ResNet(Box<ResNet>),
+    VisionTransformer(Box<VisionTransformer>),
 }
 
 /// Opens a teacher: reads its files, checks them and packs its weights.
@@ -41,8 +41,8 @@ enum Network {
 /// ```
 pub fn open(uri: &TeacherUri, options: &TeacherOptions) -> Result<Box<dyn Teacher>, TeacherError> {
     Ok(match read(uri, options)? {
-        Network::ResNet(net) => Box::new(net),
-        Network::VisionTransformer(net) => Box::new(net),
+        Network::ResNet(net) => net,
+        Network::VisionTransformer(net) => net,
     })
 }
 
@@ -71,9 +71,9 @@ fn read(uri: &TeacherUri, options: &TeacherOptions) -> Result<Network, TeacherEr
         }
     };
     Ok(match weights.family {
-        Family::ResNet => Network::ResNet(ResNet::from_weights(weights, options)?),
+        Family::ResNet => Network::ResNet(Box::new(ResNet::from_weights(weights, options)?)),
         Family::VisionTransformer => {
-            Network::VisionTransformer(VisionTransformer::from_weights(weights, options)?)
+            Network::VisionTransformer(Box::new(VisionTransformer::from_weights(weights, options)?))
         }
     })
 }

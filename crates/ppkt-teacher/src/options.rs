@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::TeacherError;
+
 /// A place in a network where features can be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -50,6 +52,19 @@ impl From<Stage> for String {
     }
 }
 
+/// What is taken as a feature.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Features {
+    /// What the chosen stages give.
+    #[default]
+    Stages,
+    /// CLIP made dense (Zhou et al. 2022, arXiv 2112.01071, as CLIP2Scene, arXiv 2301.04926, takes it): in the last block
+    /// each patch keeps its own value, `v = proj(value(norm1(x))) + x`, then `v + mlp(norm2(v))`; after the last norm and
+    /// the projection into the space of texts each feature has unit length.
+    MaskClip,
+}
+
 /// How a network is to be read and run. The default takes everything from the file.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -57,6 +72,12 @@ pub struct TeacherOptions {
     /// Where the features are taken: `layer1` to `layer4`, or `block0`, `block1`, …; the last one in the file by
     /// default.
     pub stage: Option<Stage>,
+    /// Transformers: several blocks instead of one; their features are put side by side, in this order.
+    pub stages: Vec<Stage>,
+    /// What is taken as a feature.
+    pub features: Features,
+    /// Transformers: whether the last norm follows every chosen block, as it does by default.
+    pub last_norm: Option<bool>,
     /// Bottleneck networks: whether a stage's stride sits in its first 1×1 convolution (the original ResNet, Caffe,
     /// Keras) and not in the 3×3 (torchvision, timm). By default as the file's metadata says, else in the 3×3.
     pub stride_in_1x1: Option<bool>,
@@ -67,4 +88,34 @@ pub struct TeacherOptions {
     pub mean: Option<[f32; 3]>,
     /// Standard deviation of red, green and blue, for images in 0 to 1; by default the model's own.
     pub std: Option<[f32; 3]>,
+}
+
+impl TeacherOptions {
+    /// The stages that are asked for; none for the network's own choice.
+    pub(crate) fn chosen_stages(&self) -> Result<Vec<Stage>, TeacherError> {
+        let wrong = |why: String| TeacherError::Option { option: "stages", why };
+        if let (Some(stage), false) = (self.stage, self.stages.is_empty()) {
+            return Err(wrong(format!("stage {stage} is asked for beside it; give one of the two")));
+        }
+        for (i, stage) in self.stages.iter().enumerate() {
+            if self.stages[..i].contains(stage) {
+                return Err(wrong(format!("{stage} is in it twice; name each stage once")));
+            }
+        }
+        Ok(if self.stages.is_empty() { self.stage.into_iter().collect() } else { self.stages.clone() })
+    }
+
+    /// The error for an option of transformers, if there is one.
+    pub(crate) fn refuse_transformers(&self) -> Result<(), TeacherError> {
+        let given = [
+            ("stages", !self.stages.is_empty()),
+            ("features", self.features != Features::Stages),
+            ("last_norm", self.last_norm.is_some()),
+        ];
+        let why = "it is no transformer; leave the option out";
+        match given.into_iter().find(|(_, given)| *given) {
+            Some((option, _)) => Err(TeacherError::Option { option, why: why.to_owned() }),
+            None => Ok(()),
+        }
+    }
 }

@@ -9,9 +9,28 @@ use crate::images::Images;
 use crate::options::TeacherOptions;
 use crate::weights::Config;
 
-/// ImageNet's, which nearly every network without a statement of its own was trained with.
-const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
-const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
+/// Mean and standard deviation of training images in 0 to 1.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Statistics {
+    pub(crate) mean: [f32; 3],
+    pub(crate) std: [f32; 3],
+    /// Whose they are.
+    whose: &'static str,
+}
+
+impl Statistics {
+    /// What nearly every network without a statement of its own was trained with.
+    pub(crate) const IMAGENET: Self =
+        Self { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225], whose: "ImageNet's" };
+    /// OpenAI's, of the published CLIP.
+    pub(crate) const CLIP: Self = Self {
+        mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
+        std: [0.268_629_54, 0.261_302_6, 0.275_777_1],
+        whose: "CLIP's",
+    };
+    /// From -1 to 1.
+    pub(crate) const HALF: Self = Self { mean: [0.5; 3], std: [0.5; 3], whose: "SigLIP's" };
+}
 
 /// `(x / 255 - mean) / std`, by table.
 pub(crate) struct Normaliser {
@@ -23,15 +42,15 @@ pub(crate) struct Normaliser {
 }
 
 impl Normaliser {
-    /// The options' values, else the model's own, else ImageNet's.
-    pub(crate) fn new(config: &Config, options: &TeacherOptions) -> Self {
+    /// The options' values, else the model's own, else those that are usual for its kind.
+    pub(crate) fn new(config: &Config, options: &TeacherOptions, usual: Statistics) -> Self {
         let known = config.normalisation_from.clone();
-        let mut from = known.unwrap_or_else(|| "ImageNet's, as the model states none".to_owned());
+        let mut from = known.unwrap_or_else(|| format!("{}, as the model states none", usual.whose));
         if options.mean.is_some() || options.std.is_some() {
             from = "options".to_owned();
         }
-        let mean = options.mean.or(config.mean).unwrap_or(IMAGENET_MEAN);
-        let std = options.std.or(config.std).unwrap_or(IMAGENET_STD);
+        let mean = options.mean.or(config.mean).unwrap_or(usual.mean);
+        let std = options.std.or(config.std).unwrap_or(usual.std);
         let table = std::array::from_fn(|c| std::array::from_fn(|v| (v as f32 / 255.0 - mean[c]) / std[c]));
         Self { mean, std, from, table }
     }

@@ -142,10 +142,12 @@ fn a_wrong_shape_is_named_with_what_is_expected() {
     }
     for (name, shape) in [
         ("pos_embed", &[1, 7, 64][..]),
-        ("pos_embed", &[5, 64]),
+        ("pos_embed", &[5, 63]),
         ("patch_embed.proj.weight", &[64, 3, 8, 9]),
         ("patch_embed.proj.weight", &[64, 1, 8, 8]),
-        ("cls_token", &[64]),
+        ("cls_token", &[63]),
+        ("reg_token", &[1, 4, 63]),
+        ("reg_token", &[0, 64]),
         ("blocks.1.mlp.fc1.weight", &[256, 63]),
         ("blocks.1.attn.qkv.weight", &[64, 64]),
     ] {
@@ -164,7 +166,9 @@ fn a_part_that_is_not_understood_is_not_skipped() {
         let (error, message) = refusal(&other.bytes());
         assert!(matches!(&error, TeacherError::UnknownPart { tensor, .. } if tensor == name), "{message}");
     }
-    for name in ["reg_token", "blocks.0.attn.q_norm.weight", "norm_pre.weight", "blocks.1.mlp.w12.weight"] {
+    for name in
+        ["register_tokens", "blocks.0.attn.q_norm.weight", "norm_post.weight", "blocks.1.mlp.w12.weight"]
+    {
         let mut other = common::vit(64, 2, 8, 2);
         other.add(name, &[4], 0.0, 1.0);
         let (error, message) = refusal(&other.bytes());

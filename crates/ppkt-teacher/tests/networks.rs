@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ppkt_teacher::{Images, ResNet, Stage, Teacher, TeacherOptions, VisionTransformer};
+use ppkt_teacher::{Features, Images, ResNet, Stage, Teacher, TeacherOptions, VisionTransformer};
 
 mod common;
 use common::{File, Numbers};
@@ -390,4 +390,51 @@ fn a_block_of_a_transformer_may_be_chosen() {
     assert!(error.contains("block0 to block2"), "{error}");
     let dilated = TeacherOptions { replace_stride_with_dilation: [true; 3], ..TeacherOptions::default() };
     assert!(VisionTransformer::open(&path, &dilated).is_err());
+}
+
+#[test]
+fn options_of_transformers_are_refused_elsewhere_and_where_they_contradict() {
+    let folder = tempfile::tempdir().unwrap();
+    let resnet = written(folder.path(), "resnet", &common::resnet(&[1, 1], true, 8));
+    let mut vit = common::vit(64, 2, 8, 4);
+    let plain = written(folder.path(), "vit", &vit);
+    vit.tensors.retain(|name, _| !name.starts_with("norm."));
+    let without_norm = written(folder.path(), "no_norm", &vit);
+    let blocks = |names: &[&str]| names.iter().map(|n| n.parse().unwrap()).collect::<Vec<_>>();
+    let default = TeacherOptions::default;
+    let stages = |names: &[&str]| TeacherOptions { stages: blocks(names), ..default() };
+    let dense = || TeacherOptions { features: Features::MaskClip, ..default() };
+    let norm = |norm| TeacherOptions { last_norm: Some(norm), ..default() };
+    for (options, word) in
+        [(stages(&["layer1", "layer2"]), "stages"), (dense(), "features"), (norm(true), "last_norm")]
+    {
+        let error = ResNet::open(&resnet, &options).err().unwrap().to_string();
+        assert!(error.contains(word) && error.contains("no transformer"), "{error}");
+    }
+    let both = TeacherOptions { stage: Some("block0".parse().unwrap()), ..stages(&["block1"]) };
+    for (path, options, word) in [
+        (&plain, stages(&["block0", "block0"]), "twice"),
+        (&plain, stages(&["block0", "block2"]), "block2"),
+        (&plain, both, "beside it"),
+        (&plain, dense(), "CLIP"),
+        (&without_norm, norm(true), "norm.weight"),
+    ] {
+        let error = VisionTransformer::open(path, &options).err().unwrap().to_string();
+        assert!(error.contains(word), "{word}: {error}");
+    }
+    assert!(VisionTransformer::open(&without_norm, &norm(false)).is_ok());
+}
+
+#[test]
+fn clip_and_siglip_by_other_names_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut clip = common::vit(64, 2, 8, 4);
+    clip.layer_norm("norm_pre", 64);
+    let mut siglip = common::vit(64, 2, 8, 4);
+    siglip.add("attn_pool.latent", &[1, 1, 64], 0.0, 1.0);
+    for (name, file) in [("CLIP", clip), ("SigLIP", siglip)] {
+        let path = written(folder.path(), name, &file);
+        let error = VisionTransformer::open(path, &TeacherOptions::default()).err().unwrap().to_string();
+        assert!(error.contains(name) && error.contains("transformers' names only"), "{error}");
+    }
 }

@@ -11,7 +11,7 @@ use super::isa::{Isa, MAX_TILE};
 use super::kernel::{Finish, Tile, run_tile};
 use super::lines::Lines;
 use super::map::{Buffers, Map};
-use super::math::gelu;
+use super::math::{gelu, gelu_tanh, quick_gelu, silu};
 use super::panel::{Panel, chunks};
 
 /// Rows of a task at most: their inputs stay in the second-level cache while the panel is walked through.
@@ -53,6 +53,25 @@ pub(crate) enum Activation {
     Relu,
     /// `x Φ(x)`, exactly (not its tanh approximation).
     Gelu,
+    /// GELU's tanh approximation.
+    GeluTanh,
+    /// `x σ(1.702 x)`.
+    QuickGelu,
+    /// `x σ(x)`.
+    Silu,
+}
+
+impl Activation {
+    /// What is applied to finished outputs; the others are part of the micro-kernel.
+    fn afterwards(self) -> Option<fn(Isa, &mut [f32])> {
+        match self {
+            Self::None | Self::Relu => None,
+            Self::Gelu => Some(gelu),
+            Self::GeluTanh => Some(gelu_tanh),
+            Self::QuickGelu => Some(quick_gelu),
+            Self::Silu => Some(silu),
+        }
+    }
 }
 
 /// A convolution with its bias, ready to run.
@@ -288,13 +307,13 @@ impl Conv {
                 }
             }
         }
-        if activation == Activation::Gelu {
+        if let Some(function) = activation.afterwards() {
             for row in rows {
                 // SAFETY: these columns of this row are written by this task alone, and were written above.
                 let out = unsafe {
                     std::slice::from_raw_parts_mut(target.add(row * stride + panel.first), valid_width)
                 };
-                gelu(self.isa, out);
+                function(self.isa, out);
             }
         }
     }

@@ -3,6 +3,8 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rayon::prelude::*;
+
 use super::lines::Lines;
 
 /// Memory of earlier layers, used again: fresh pages cost more than many a layer's arithmetic.
@@ -71,6 +73,18 @@ impl Map {
     /// A map whose values are anything.
     pub(crate) fn take(buffers: &Buffers, [n, height, width, channels]: [usize; 4]) -> Self {
         Self { n, height, width, channels, data: buffers.take(n * height * width * channels) }
+    }
+
+    /// Multiplies every value by the one at the same place in a map of the same shape.
+    ///
+    /// # Panics
+    /// If the shapes differ.
+    pub(crate) fn multiply(&mut self, by: &Self) {
+        assert_eq!(self.data.len(), by.data.len(), "shapes");
+        let step = 16 * self.channels;
+        self.data.par_chunks_mut(step).zip(by.data.par_chunks(step)).for_each(|(x, by)| {
+            x.iter_mut().zip(by).for_each(|(x, by)| *x *= by);
+        });
     }
 
     /// Pixels of all images.

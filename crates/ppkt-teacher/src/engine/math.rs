@@ -30,6 +30,21 @@ pub(crate) fn gelu(isa: Isa, x: &mut [f32]) {
     dispatch!(isa, gelu_body(x: &mut [f32]))
 }
 
+/// `x σ(x)` in place, with the logistic function σ; also called swish.
+pub(crate) fn silu(isa: Isa, x: &mut [f32]) {
+    dispatch!(isa, silu_body(x: &mut [f32]))
+}
+
+/// `x σ(1.702 x)` in place: CLIP's stand-in for GELU.
+pub(crate) fn quick_gelu(isa: Isa, x: &mut [f32]) {
+    dispatch!(isa, quick_gelu_body(x: &mut [f32]))
+}
+
+/// `x (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2` in place: the other stand-in for GELU, SigLIP's.
+pub(crate) fn gelu_tanh(isa: Isa, x: &mut [f32]) {
+    dispatch!(isa, gelu_tanh_body(x: &mut [f32]))
+}
+
 /// Each row of `x` to zero mean and unit variance over its `weight.len()` channels, then scaled and shifted, into `out`.
 pub(crate) fn layer_norm(isa: Isa, x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) {
     dispatch!(isa, layer_norm_body(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]))
@@ -76,6 +91,36 @@ fn gelu_body(x: &mut [f32]) {
         poly = poly * t + 0.254_829_6;
         let half_tail = 0.5 * poly * t * exp_negative(-a * a);
         *v *= if *v < 0.0 { half_tail } else { 1.0 - half_tail };
+    }
+}
+
+/// `1 / (1 + e^-x)`, without overflow.
+#[inline(always)]
+fn logistic(x: f32) -> f32 {
+    let e = exp_negative(-x.abs());
+    let small = e / (1.0 + e);
+    if x < 0.0 { small } else { 1.0 - small }
+}
+
+#[inline(always)]
+fn silu_body(x: &mut [f32]) {
+    for v in x {
+        *v *= logistic(*v);
+    }
+}
+
+#[inline(always)]
+fn quick_gelu_body(x: &mut [f32]) {
+    for v in x {
+        *v *= logistic(1.702 * *v);
+    }
+}
+
+#[inline(always)]
+fn gelu_tanh_body(x: &mut [f32]) {
+    // (1 + tanh u) / 2 = σ(2 u), and 2 √(2/π) = 1.595769.
+    for v in x {
+        *v *= logistic(1.595_769 * (*v + 0.044_715 * *v * *v * *v));
     }
 }
 

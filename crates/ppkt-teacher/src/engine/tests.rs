@@ -2,7 +2,7 @@
 
 use ppkt_testkit::assert_close;
 
-use super::math::{gelu, softmax};
+use super::math::{gelu, gelu_tanh, quick_gelu, silu, softmax};
 use super::*;
 
 /// f32 sums of a few thousand terms against f64 ones.
@@ -242,6 +242,34 @@ fn gelu_is_the_exact_one() {
         let mut nan = [f32::NAN, 1.0];
         gelu(isa, &mut nan);
         assert!(nan[0].is_nan(), "a NaN must be seen");
+    }
+}
+
+#[test]
+fn functions_of_the_logistic_are_their_definitions() {
+    type Case = (fn(Isa, &mut [f32]), fn(f64) -> f64);
+    let cases: [Case; 3] = [
+        (silu, |x| x / (1.0 + (-x).exp())),
+        (quick_gelu, |x| x / (1.0 + (-1.702 * x).exp())),
+        (gelu_tanh, |x| {
+            let u = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
+            0.5 * x * (1.0 + u.tanh())
+        }),
+    ];
+    let x: Vec<f32> = (-900..=900).map(|i| i as f32 / 10.0).collect();
+    for isa in Isa::available() {
+        for (ours, definition) in cases {
+            let mut got = x.clone();
+            ours(isa, &mut got);
+            for (&x, &got) in x.iter().zip(&got) {
+                let want = definition(f64::from(x));
+                let tolerance = 4e-7 * want.abs().max(1.0);
+                assert!((f64::from(got) - want).abs() < tolerance, "{isa:?} f({x}) = {got}, not {want}");
+            }
+            let mut nan = [f32::NAN];
+            ours(isa, &mut nan);
+            assert!(nan[0].is_nan(), "a NaN must be seen");
+        }
     }
 }
 

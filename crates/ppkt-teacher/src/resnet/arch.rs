@@ -48,6 +48,7 @@ impl Arch {
                 path: weights.path().to_owned(),
             });
         }
+        options.refuse_transformers()?;
         if let Some((name, path)) = config.activation.as_ref().filter(|(name, _)| name != "relu") {
             let what = format!("activation {name:?} is not read, only \"relu\"");
             return Err(TeacherError::Config { what, path: path.clone() });
@@ -153,7 +154,8 @@ impl Arch {
             channels,
             stride,
         });
-        let mut notes = Vec::new();
+        let mut notes = config.notes.clone();
+        notes.extend(weights.wrapper_note());
         if self.bottleneck {
             let place = if self.stride_in_1x1 { "first 1×1" } else { "3×3" };
             let why = match config.stride_in_1x1 {
@@ -180,13 +182,7 @@ impl Arch {
             naming: weights.naming.to_owned(),
             architecture: format!("{name}, {block} blocks{stated}"),
             stages: stages.collect(),
-            preprocessing: Preprocessing {
-                mean: normaliser.mean,
-                std: normaliser.std,
-                from: normaliser.from.clone(),
-                trained_at: config.input_size,
-                interpolation: config.interpolation.clone(),
-            },
+            preprocessing: Preprocessing::of(normaliser, config, None),
             n_tensors,
             n_parameters,
             unmatched: weights.unmatched(),

@@ -14,7 +14,7 @@ use crate::images::{FeatureMap, Images};
 use crate::inspection::Inspection;
 use crate::network::{Activation, Recorder, feature_map};
 use crate::options::TeacherOptions;
-use crate::preprocess::Normaliser;
+use crate::preprocess::{Normaliser, Statistics};
 use crate::spec::{Teacher, TeacherSpec};
 use crate::weights::Weights;
 use arch::Arch;
@@ -54,7 +54,7 @@ impl ResNet {
         let (stem, stages) = blocks::build(&mut weights, &arch, isa)?;
         let classifier = blocks::classifier(&mut weights, &arch, isa)?;
         weights.refuse_unread(&["conv1.", "bn1.", "layer"])?;
-        let normaliser = Normaliser::new(&weights.config, options);
+        let normaliser = Normaliser::new(&weights.config, options, Statistics::IMAGENET);
         let inspection = arch.inspection(&weights, &normaliser);
         Ok(Self {
             inspection,

@@ -1,31 +1,49 @@
 //! The architecture of a transformer, read from its tensors.
 
+use super::kind::Kind;
+use super::mlp::{Gate, MlpShape};
+use super::positions::Resampling;
+use crate::engine::Activation;
 use crate::error::TeacherError;
-use crate::inspection::{Inspection, Preprocessing, StageInfo};
-use crate::options::{Stage, TeacherOptions};
-use crate::preprocess::Normaliser;
-use crate::spec::{Family, TeacherSpec};
+use crate::options::{Features, Stage, TeacherOptions};
+use crate::spec::Family;
 use crate::weights::Weights;
 
 /// A transformer without its numbers.
 pub(super) struct Arch {
+    pub(super) kind: Kind,
     /// Side of a patch in pixels.
     pub(super) patch: usize,
     pub(super) channels: usize,
     pub(super) heads: usize,
-    pub(super) hidden: usize,
-    /// Blocks up to the one that is asked for.
+    pub(super) mlp: MlpShape,
+    pub(super) activation: Activation,
+    /// Blocks whose tokens are asked for, in the order of the answer.
+    pub(super) chosen: Vec<usize>,
+    /// Blocks up to the last one that is asked for.
     pub(super) depth: usize,
     /// Blocks in the file.
     pub(super) blocks_present: usize,
-    /// Side of the grid of learned positions.
-    pub(super) grid: usize,
-    /// Whether the special tokens have positions of their own.
-    pub(super) prefix_positions: bool,
+    pub(super) positions: PositionKind,
     pub(super) class_token: bool,
     pub(super) distillation_token: bool,
+    /// Register tokens.
+    pub(super) registers: usize,
     pub(super) ln_eps: f32,
-    notes: Vec<String>,
+    /// Whether the last norm follows every block that is asked for.
+    pub(super) last_norm: bool,
+    /// Whether the last block is made dense.
+    pub(super) mask_clip: bool,
+    pub(super) notes: Vec<String>,
+}
+
+/// How tokens know where they are.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum PositionKind {
+    /// A learned vector for each place of a square grid, and, with the prefix, for each special token but registers.
+    Learned { grid: usize, with_prefix: bool, resampling: Resampling },
+    /// Angles that queries and keys are turned by.
+    Rotary { theta: f64 },
 }
 
 impl Arch {
@@ -37,125 +55,122 @@ impl Arch {
                 path: weights.path().to_owned(),
             });
         }
-        if let Some((name, path)) = config.activation.as_ref().filter(|(name, _)| name != "gelu") {
-            let what = format!("activation {name:?} is not read, only \"gelu\"");
-            return Err(TeacherError::Config { what, path: path.clone() });
-        }
         refuse_options(options)?;
-        let name = "patch_embed.proj.weight";
-        let (channels, patch) = match weights.shape(name) {
-            Some(&[channels, 3, p, q]) if p == q && p > 0 && channels > 0 => (channels, p),
-            _ => return Err(weights.wrong_shape(name, "[channels, 3, patch, patch]")),
-        };
+        let kind = Kind::of(weights)?;
+        let mut notes = config.notes.clone();
+        let (channels, patch) = read_patch(weights)?;
         let blocks_present = weights.count("blocks.", 0, "norm1.weight")?;
-        let depth = match options.stage {
-            None if blocks_present > 0 => blocks_present,
-            Some(Stage::Block(i)) if usize::from(i) < blocks_present => usize::from(i) + 1,
-            Some(asked) => {
-                let present = match blocks_present {
-                    0 => "no block".to_owned(),
-                    n => format!("block0 to block{}", n - 1),
-                };
-                return Err(TeacherError::StageAbsent { asked, present, path: weights.path().to_owned() });
-            }
-            None => return Err(weights.missing("blocks.0.norm1.weight", "it is the first block's")),
-        };
-        let mut notes = Vec::new();
+        if blocks_present == 0 {
+            return Err(weights.missing("blocks.0.norm1.weight", "it is the first block's"));
+        }
+        let chosen = choose(weights, options, blocks_present)?;
+        let depth = chosen.iter().max().map_or(blocks_present, |last| last + 1);
         let heads = match config.heads {
             Some(heads) => heads,
             None => {
-                notes.push("heads of 64 channels were assumed; its files do not say".to_owned());
-                channels / 64
+                let heads = kind.usual_heads(channels);
+                notes.push(format!("{heads} heads were assumed, as is usual; its files do not say"));
+                heads
             }
         };
-        if heads == 0 || channels % heads != 0 {
+        let d = channels.checked_div(heads).unwrap_or(0);
+        if heads == 0 || d * heads != channels || (kind == Kind::DinoV3 && d % 4 != 0) {
             let what = format!(
                 "{channels} channels cannot be shared by {heads} heads; say how many (\"heads\" in the metadata, \"num_attention_heads\" in config.json)"
             );
             return Err(TeacherError::Config { what, path: weights.path().to_owned() });
         }
-        let fc1 = "blocks.0.mlp.fc1.weight";
-        let hidden = match weights.shape(fc1) {
-            Some(&[hidden, inner]) if inner == channels && hidden > 0 => hidden,
-            Some(_) => return Err(weights.wrong_shape(fc1, format!("[hidden, {channels}]"))),
-            None => return Err(weights.missing(fc1, "every block has a network of two layers")),
-        };
+        let mlp = MlpShape::read(weights, channels)?;
+        let activation = kind.activation(weights, mlp.gate != Gate::None, &mut notes)?;
         let class_token = weights.has("cls_token");
         let distillation_token = weights.has("dist_token");
-        let n_prefix = usize::from(class_token) + usize::from(distillation_token);
-        let (grid, prefix_positions) = read_grid(weights, channels, n_prefix)?;
-        let ln_eps = config.ln_eps.unwrap_or(1e-6) as f32;
+        let registers = match weights.shape("reg_token") {
+            None => 0,
+            Some(shape) => match shape.iter().product::<usize>() {
+                n if n > 0 && n % channels == 0 => n / channels,
+                _ => return Err(weights.wrong_shape("reg_token", format!("[1, registers, {channels}]"))),
+            },
+        };
+        let positions = if kind == Kind::DinoV3 {
+            let theta = config.rope_theta.unwrap_or(100.0);
+            PositionKind::Rotary { theta }
+        } else {
+            let n_prefix = usize::from(class_token) + usize::from(distillation_token);
+            let (grid, with_prefix) = read_grid(weights, channels, n_prefix)?;
+            let resampling = match kind {
+                Kind::DinoV2 if registers > 0 => Resampling::BicubicSmooth,
+                _ => Resampling::Bicubic,
+            };
+            PositionKind::Learned { grid, with_prefix, resampling }
+        };
+        let mask_clip = options.features == Features::MaskClip;
+        if mask_clip && (kind != Kind::Clip || chosen != [blocks_present - 1]) {
+            let why = "\"mask_clip\" is made from the last block of a CLIP network alone; leave it out";
+            return Err(TeacherError::Option { option: "features", why: why.to_owned() });
+        }
+        let last_norm = options.last_norm.unwrap_or(true);
+        if (mask_clip || options.last_norm == Some(true)) && !weights.has("norm.weight") {
+            return Err(weights.missing("norm.weight", "features behind the last norm are asked for"));
+        }
+        if mask_clip && !last_norm {
+            let why = "dense CLIP features have the last norm before their projection; leave it out";
+            return Err(TeacherError::Option { option: "last_norm", why: why.to_owned() });
+        }
+        let ln_eps = config.ln_eps.unwrap_or(kind.ln_eps()) as f32;
         Ok(Self {
+            kind,
             patch,
             channels,
             heads,
-            hidden,
+            mlp,
+            activation,
+            chosen,
             depth,
             blocks_present,
-            grid,
-            prefix_positions,
+            positions,
             class_token,
             distillation_token,
+            registers,
             ln_eps,
+            last_norm,
+            mask_clip,
             notes,
         })
     }
 
-    /// Whether the block that is asked for is the last in the file.
+    /// Whether the last block that is asked for is the last in the file.
     pub(super) fn complete(&self) -> bool {
         self.depth == self.blocks_present
     }
+}
 
-    /// What a user wants to know.
-    pub(super) fn inspection(&self, weights: &Weights, normaliser: &Normaliser) -> Inspection {
-        let config = &weights.config;
-        let stage = |i: usize| StageInfo {
-            stage: format!("block{i}"),
-            blocks: 1,
-            channels: self.channels,
-            stride: self.patch,
-        };
-        let mut notes = self.notes.clone();
-        if !weights.has("norm.weight") {
-            notes.push("there is no last norm; features are taken without".to_owned());
-        }
-        let side = self.grid * self.patch;
-        let name = config.arch.clone().unwrap_or_else(|| {
-            format!("vit of {} channels, {} blocks, patch {}", self.channels, self.blocks_present, self.patch)
-        });
-        let (n_tensors, n_parameters) = weights.sizes();
-        Inspection {
-            spec: TeacherSpec {
-                name: format!("{name} block{}", self.depth - 1),
-                family: Family::VisionTransformer,
-                channels: self.channels,
-                stride: self.patch,
-                mean: normaliser.mean,
-                std: normaliser.std,
-                fingerprint: weights.fingerprint.clone(),
-            },
-            naming: weights.naming.to_owned(),
-            architecture: format!(
-                "{name}: patch {}, {} channels, {} heads, {} blocks, hidden layers of {}, positions for {side}x{side}",
-                self.patch, self.channels, self.heads, self.blocks_present, self.hidden
-            ),
-            stages: (0..self.blocks_present).map(stage).collect(),
-            preprocessing: Preprocessing {
-                mean: normaliser.mean,
-                std: normaliser.std,
-                from: normaliser.from.clone(),
-                trained_at: config.input_size.or(Some([side, side])),
-                interpolation: config.interpolation.clone(),
-            },
-            n_tensors,
-            n_parameters,
-            unmatched: weights.unmatched(),
-            notes,
-        }
+/// Channels, and the side of a patch.
+fn read_patch(weights: &Weights) -> Result<(usize, usize), TeacherError> {
+    let name = "patch_embed.proj.weight";
+    match weights.shape(name) {
+        Some(&[channels, 3, p, q]) if p == q && p > 0 && channels > 0 => Ok((channels, p)),
+        _ => Err(weights.wrong_shape(name, "[channels, 3, patch, patch]")),
     }
 }
 
-/// Options of residual networks.
+/// The blocks that are asked for, the last one by default.
+fn choose(weights: &Weights, options: &TeacherOptions, present: usize) -> Result<Vec<usize>, TeacherError> {
+    let asked = options.chosen_stages()?;
+    if asked.is_empty() {
+        return Ok(vec![present - 1]);
+    }
+    let index = |stage: Stage| match stage {
+        Stage::Block(i) if usize::from(i) < present => Ok(usize::from(i)),
+        asked => Err(TeacherError::StageAbsent {
+            asked,
+            present: format!("block0 to block{}", present - 1),
+            path: weights.path().to_owned(),
+        }),
+    };
+    asked.into_iter().map(index).collect()
+}
+
+/// Options of convolutional networks.
 fn refuse_options(options: &TeacherOptions) -> Result<(), TeacherError> {
     let why = "it is a transformer, which has no strides; leave the option out".to_owned();
     if options.stride_in_1x1.is_some() {
@@ -171,7 +186,7 @@ fn refuse_options(options: &TeacherOptions) -> Result<(), TeacherError> {
 fn read_grid(weights: &Weights, channels: usize, n_prefix: usize) -> Result<(usize, bool), TeacherError> {
     let name = "pos_embed";
     let n = match weights.shape(name) {
-        Some(&[1, n, c]) if c == channels => n,
+        Some(&[1, n, c] | &[n, c]) if c == channels => n,
         Some(_) => return Err(weights.wrong_shape(name, format!("[1, tokens, {channels}]"))),
         None => return Err(weights.missing(name, "every token has a position")),
     };

@@ -2,8 +2,11 @@
 
 use rayon::prelude::*;
 
-use super::arch::Arch;
+use super::arch::{Arch, PositionKind};
+use super::linear::Linear;
+use super::mlp::Mlp;
 use super::positions::Positions;
+use super::rotary::{Rotary, Table};
 use crate::engine::{Activation, Buffers, Conv, ConvGeometry, Isa, Map, attention, layer_norm};
 use crate::error::TeacherError;
 use crate::weights::Weights;
@@ -33,77 +36,125 @@ impl Norm {
 /// are folded into the layers before them.
 pub(super) struct Block {
     norm1: Norm,
-    qkv: Conv,
+    mixing: Mixing,
     proj: Conv,
     norm2: Norm,
-    fc1: Conv,
-    fc2: Conv,
+    mlp: Mlp,
+}
+
+/// How the tokens of a block see each other.
+enum Mixing {
+    /// Queries, keys and values.
+    Attention { qkv: Conv, heads: usize },
+    /// Each token keeps its own value: the last block of CLIP, made dense (MaskCLIP, arXiv 2112.01071).
+    OwnValue { value: Conv },
 }
 
 impl Block {
-    /// `[n, 1, tokens, C]` in and out.
-    pub(super) fn forward(&self, x: Map, heads: usize, isa: Isa, buffers: &Buffers) -> Map {
-        let qkv = self.qkv.forward(&self.norm1.forward(&x, isa, buffers), None, Activation::None, buffers);
-        let mixed = attention(isa, &qkv, heads, buffers);
-        drop(qkv);
+    /// `[n, 1, tokens, C]` in and out; queries and keys are turned by the angles of the tokens after the first ones.
+    pub(super) fn forward(
+        &self,
+        x: Map,
+        angles: Option<(&Rotary, &Table, usize)>,
+        isa: Isa,
+        buffers: &Buffers,
+    ) -> Map {
+        let normed = self.norm1.forward(&x, isa, buffers);
+        let mixed = match &self.mixing {
+            Mixing::Attention { qkv, heads } => {
+                let mut qkv = qkv.forward(&normed, None, Activation::None, buffers);
+                if let Some((rotary, table, n_prefix)) = angles {
+                    rotary.turn(&mut qkv, n_prefix, table);
+                }
+                attention(isa, &qkv, *heads, buffers)
+            }
+            Mixing::OwnValue { value } => value.forward(&normed, None, Activation::None, buffers),
+        };
+        drop(normed);
         let x = self.proj.forward(&mixed, Some(&x), Activation::None, buffers);
         drop(mixed);
-        let hidden = self.fc1.forward(&self.norm2.forward(&x, isa, buffers), None, Activation::Gelu, buffers);
-        self.fc2.forward(&hidden, Some(&x), Activation::None, buffers)
+        self.mlp.forward(&self.norm2.forward(&x, isa, buffers), &x, buffers)
     }
 }
 
 pub(super) fn patch_embedding(weights: &mut Weights, arch: &Arch, isa: Isa) -> Result<Conv, TeacherError> {
     let (c, p) = (arch.channels, arch.patch);
-    let weight =
-        weights.take_shaped("patch_embed.proj.weight", &[c, 3, p, p], "it makes tokens of patches")?;
+    let name = "patch_embed.proj.weight";
+    let why = "it makes tokens of patches";
+    let weight = weights.take_shaped(name, &[c, 3, p, p], why)?;
     let bias = match weights.has("patch_embed.proj.bias") {
-        true => weights.take_shaped("patch_embed.proj.bias", &[c], "it makes tokens of patches")?,
+        true => weights.take_shaped("patch_embed.proj.bias", &[c], why)?,
         false => vec![0.0; c],
     };
     let geometry = ConvGeometry { kernel: p, stride: p, padding: 0, dilation: 1 };
     Ok(Conv::new(isa, &weight, &bias, 3, c, geometry))
 }
 
-/// The special tokens with their positions, and the positions of the patches.
-pub(super) fn tokens(weights: &mut Weights, arch: &Arch) -> Result<(Vec<f32>, Positions), TeacherError> {
+/// The special tokens with their positions, and the learned positions of the patches, if there are any.
+pub(super) fn tokens(
+    weights: &mut Weights,
+    arch: &Arch,
+) -> Result<(Vec<f32>, Option<Positions>), TeacherError> {
     let mut prefix = Vec::new();
     for (name, there) in [("cls_token", arch.class_token), ("dist_token", arch.distillation_token)] {
         if there {
-            prefix.extend(weights.take_shaped(name, &[1, 1, arch.channels], "it is a token of its own")?);
+            prefix.extend(weights.take_sized(name, arch.channels, "it is a token of its own")?);
         }
     }
-    let mut positions = weights.take("pos_embed", "every token has a position")?.data;
-    if arch.prefix_positions {
-        let patches = positions.split_off(prefix.len());
-        for (token, position) in prefix.iter_mut().zip(&positions) {
-            *token += position;
+    let mut learned = None;
+    if let PositionKind::Learned { grid, with_prefix, resampling } = arch.positions {
+        let mut positions = weights.take("pos_embed", "every token has a position")?.data;
+        if with_prefix {
+            let patches = positions.split_off(prefix.len());
+            for (token, position) in prefix.iter_mut().zip(&positions) {
+                *token += position;
+            }
+            positions = patches;
         }
-        positions = patches;
+        learned = Some(Positions::new(grid, arch.channels, resampling, positions));
     }
-    Ok((prefix, Positions::new(arch.grid, arch.channels, positions)))
+    // Registers have no position.
+    if arch.registers > 0 {
+        let n = arch.registers * arch.channels;
+        prefix.extend(weights.take_sized("reg_token", n, "registers are tokens of their own")?);
+    }
+    Ok((prefix, learned))
 }
 
-pub(super) fn block(weights: &mut Weights, arch: &Arch, i: usize, isa: Isa) -> Result<Block, TeacherError> {
-    let (c, h) = (arch.channels, arch.hidden);
+/// A block; the last one of dense CLIP features without attention.
+pub(super) fn block(
+    weights: &mut Weights,
+    arch: &Arch,
+    i: usize,
+    own_value: bool,
+    isa: Isa,
+) -> Result<Block, TeacherError> {
+    let c = arch.channels;
     let name = format!("blocks.{i}");
+    let norm1 = norm(weights, &format!("{name}.norm1"), arch)?;
+    let mut qkv = Linear::qkv(weights, &name, c)?;
+    let mixing = match own_value {
+        true => Mixing::OwnValue { value: qkv.split_off(2 * c).pack(isa) },
+        false => Mixing::Attention { qkv: qkv.pack(isa), heads: arch.heads },
+    };
     Ok(Block {
-        norm1: norm(weights, &format!("{name}.norm1"), arch)?,
-        qkv: read_qkv(weights, &name, c)?.pack(isa),
+        norm1,
+        mixing,
         proj: Linear::read(weights, &format!("{name}.attn.proj"), c, c)?
             .scaled(weights, &format!("{name}.ls1.gamma"))?
             .pack(isa),
         norm2: norm(weights, &format!("{name}.norm2"), arch)?,
-        fc1: Linear::read(weights, &format!("{name}.mlp.fc1"), c, h)?.pack(isa),
-        fc2: Linear::read(weights, &format!("{name}.mlp.fc2"), h, c)?
-            .scaled(weights, &format!("{name}.ls2.gamma"))?
-            .pack(isa),
+        mlp: Mlp::read(weights, &name, c, arch.mlp, arch.activation, isa)?,
     })
 }
 
-/// The norm after the last block; some networks have none.
-pub(super) fn last_norm(weights: &mut Weights, arch: &Arch) -> Result<Option<Norm>, TeacherError> {
-    weights.has("norm.weight").then(|| norm(weights, "norm", arch)).transpose()
+/// A norm that some networks do not have: `norm_pre` before the first block, `norm` after the last.
+pub(super) fn optional_norm(
+    weights: &mut Weights,
+    name: &str,
+    arch: &Arch,
+) -> Result<Option<Norm>, TeacherError> {
+    weights.has(&format!("{name}.weight")).then(|| norm(weights, name, arch)).transpose()
 }
 
 /// The last layer, where the class token alone is classified, after the last block of the file.
@@ -126,54 +177,16 @@ fn norm(weights: &mut Weights, name: &str, arch: &Arch) -> Result<Norm, TeacherE
     Ok(Norm { weight: part("weight")?, bias: part("bias")?, eps: arch.ln_eps })
 }
 
-/// A linear layer before it is packed.
-struct Linear {
-    inner: usize,
-    outer: usize,
-    weight: Vec<f32>,
-    bias: Vec<f32>,
-}
-
-impl Linear {
-    fn read(weights: &mut Weights, name: &str, inner: usize, outer: usize) -> Result<Self, TeacherError> {
-        let weight =
-            weights.take_shaped(&format!("{name}.weight"), &[outer, inner], "it is a linear layer's")?;
-        // Some networks have projections without bias.
-        let bias = match weights.has(&format!("{name}.bias")) {
-            true => weights.take_shaped(&format!("{name}.bias"), &[outer], "it is a linear layer's")?,
-            false => vec![0.0; outer],
-        };
-        Ok(Self { inner, outer, weight, bias })
-    }
-
-    /// Folds in a factor for each output channel, if there is one.
-    fn scaled(mut self, weights: &mut Weights, name: &str) -> Result<Self, TeacherError> {
-        if weights.has(name) {
-            let gamma = weights.take_shaped(name, &[self.outer], "it is a layer scale")?;
-            for ((row, bias), g) in self.weight.chunks_exact_mut(self.inner).zip(&mut self.bias).zip(gamma) {
-                row.iter_mut().for_each(|w| *w *= g);
-                *bias *= g;
-            }
+/// CLIP's projection into the space that it shares with texts.
+pub(super) fn projection(weights: &mut Weights, arch: &Arch, isa: Isa) -> Result<Conv, TeacherError> {
+    let why = "dense CLIP features are projected into the space of texts";
+    let c = arch.channels;
+    let name = "visual_projection.weight";
+    let values = weights.take(name, why)?;
+    match values.shape[..] {
+        [outer, inner] if inner == c && outer > 0 => {
+            Ok(Linear::without_bias(c, outer, values.data).pack(isa))
         }
-        Ok(self)
+        _ => Err(weights.wrong_shape(name, format!("[outputs, {c}]"))),
     }
-
-    fn pack(self, isa: Isa) -> Conv {
-        Conv::new(isa, &self.weight, &self.bias, self.inner, self.outer, ConvGeometry::POINTWISE)
-    }
-}
-
-/// Queries, keys and values, which are one tensor or three.
-fn read_qkv(weights: &mut Weights, block: &str, channels: usize) -> Result<Linear, TeacherError> {
-    if weights.has(&format!("{block}.attn.qkv.weight")) || !weights.has(&format!("{block}.attn.q.weight")) {
-        return Linear::read(weights, &format!("{block}.attn.qkv"), channels, 3 * channels);
-    }
-    let mut joined = Linear { inner: channels, outer: 3 * channels, weight: Vec::new(), bias: Vec::new() };
-    for part in ["q", "k", "v"] {
-        let Linear { weight, bias, .. } =
-            Linear::read(weights, &format!("{block}.attn.{part}"), channels, channels)?;
-        joined.weight.extend(weight);
-        joined.bias.extend(bias);
-    }
-    Ok(joined)
 }

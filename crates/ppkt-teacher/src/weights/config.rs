@@ -31,8 +31,14 @@ pub(crate) struct Config {
     pub(crate) heads: Option<usize>,
     pub(crate) stem_stride: Option<usize>,
     pub(crate) stem_pool: Option<bool>,
-    /// Names of activation functions that are not the family's own are refused by the networks.
+    /// Names of activation functions that are unknown are refused by the networks.
     pub(crate) activation: Option<(String, PathBuf)>,
+    /// `transformers`' name of the kind of network, of the image half where there is a text half too.
+    pub(crate) model_type: Option<String>,
+    /// Base of the angles of rotary positions.
+    pub(crate) rope_theta: Option<f64>,
+    /// What was corrected, one sentence each.
+    pub(crate) notes: Vec<String>,
 }
 
 impl Config {
@@ -86,7 +92,11 @@ impl Config {
         if let [3, height, width] = input[..] {
             self.input_size = Some([height, width]);
         }
-        self.arch = self.arch.take().or(from.text("architecture")).or(from.text("model_type"));
+        // Networks of images and text keep the image half's settings in a table of their own.
+        let vision = from.value.get("vision_config").cloned().unwrap_or_default();
+        let from = if vision.is_object() { &Source { value: vision, path: from.path } } else { from };
+        self.model_type = from.text("model_type");
+        self.arch = self.arch.take().or(from.text("architecture")).or(self.model_type.clone());
         // `downsample_in_bottleneck` is how transformers says that the stride is in the first 1×1.
         self.stride_in_1x1 = self.stride_in_1x1.or(from.flag("downsample_in_bottleneck")?);
         if self.depths.is_empty() {
@@ -95,6 +105,7 @@ impl Config {
         self.stride_in_first_stage = from.flag("downsample_in_first_stage")?;
         self.ln_eps = self.ln_eps.or(from.positive("layer_norm_eps")?);
         self.heads = self.heads.or(from.count("num_attention_heads")?);
+        self.rope_theta = from.positive("rope_theta")?;
         self.activation = from.text("hidden_act").map(|name| (name, from.path.to_owned()));
         Ok(())
     }

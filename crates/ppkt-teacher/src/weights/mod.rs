@@ -3,6 +3,7 @@
 mod config;
 mod names;
 mod shards;
+mod table;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
@@ -47,6 +48,8 @@ pub(crate) struct Weights {
     used: BTreeSet<String>,
     pub(crate) family: Family,
     pub(crate) naming: &'static str,
+    /// Where the network's tensors are in the file, and other copies of it.
+    wrapper: (String, Vec<String>),
     pub(crate) fingerprint: String,
     pub(crate) config: Config,
 }
@@ -120,6 +123,7 @@ impl Weights {
             used: BTreeSet::new(),
             family: found.family,
             naming: found.naming,
+            wrapper: (found.prefix, found.others),
             fingerprint,
             config,
         })
@@ -204,6 +208,33 @@ impl Weights {
             None => Err(self.missing(name, why)),
             Some(found) if found == shape => Ok(self.take(name, why)?.data),
             Some(_) => Err(self.wrong_shape(name, format!("{shape:?}"))),
+        }
+    }
+
+    /// Takes a tensor that must be there with so many numbers, in any shape that is no more than these and ones.
+    pub(crate) fn take_sized(&mut self, name: &str, n: usize, why: &str) -> Result<Vec<f32>, TeacherError> {
+        match self.shape(name) {
+            None => Err(self.missing(name, why)),
+            Some(shape) if shape.iter().product::<usize>() == n => Ok(self.take(name, why)?.data),
+            Some(_) => Err(self.wrong_shape(name, format!("{n} numbers"))),
+        }
+    }
+
+    /// Which of the file's dictionaries was taken, where there is a choice or a wrapper.
+    pub(crate) fn wrapper_note(&self) -> Option<String> {
+        let (prefix, others) = &self.wrapper;
+        let quoted = |p: &String| format!("{:?}", p.trim_end_matches('.'));
+        match others.len() {
+            0 if prefix.is_empty() => None,
+            0 => Some(format!("the network is below {}", quoted(prefix))),
+            _ => {
+                let others: Vec<String> = others.iter().map(quoted).collect();
+                Some(format!(
+                    "the network below {} was taken; others in the file: {}",
+                    quoted(prefix),
+                    others.join(", ")
+                ))
+            }
         }
     }
 

@@ -1,79 +1,13 @@
-//! One table of foreign names.
-//!
-//! Inside the house a tensor has the name that torchvision (ResNet) and timm (ViT) give it; the module tree of this
-//! crate follows these names. A transformer's projections may also be apart, as `attn.q`, `attn.k`, `attn.v`.
+//! Recognising a network by the names of its tensors, whatever wraps it.
 
+use super::table;
 use crate::spec::Family;
 
-/// A foreign name, and ours. `{a}` stands for a number, `{a+1}` for the next one, a final `*` for one last part.
-const TABLE: &[(&str, &str)] = &[
-    // transformers, ResNet
-    ("embedder.embedder.convolution.*", "conv1.*"),
-    ("embedder.embedder.normalization.*", "bn1.*"),
-    ("encoder.stages.{a}.layers.{b}.layer.{c}.convolution.*", "layer{a+1}.{b}.conv{c+1}.*"),
-    ("encoder.stages.{a}.layers.{b}.layer.{c}.normalization.*", "layer{a+1}.{b}.bn{c+1}.*"),
-    ("encoder.stages.{a}.layers.{b}.shortcut.convolution.*", "layer{a+1}.{b}.downsample.0.*"),
-    ("encoder.stages.{a}.layers.{b}.shortcut.normalization.*", "layer{a+1}.{b}.downsample.1.*"),
-    ("classifier.1.*", "fc.*"),
-    // transformers, ViT and DeiT
-    ("embeddings.cls_token", "cls_token"),
-    ("embeddings.distillation_token", "dist_token"),
-    ("embeddings.position_embeddings", "pos_embed"),
-    ("embeddings.patch_embeddings.projection.*", "patch_embed.proj.*"),
-    ("encoder.layer.{a}.layernorm_before.*", "blocks.{a}.norm1.*"),
-    ("encoder.layer.{a}.layernorm_after.*", "blocks.{a}.norm2.*"),
-    ("encoder.layer.{a}.attention.attention.query.*", "blocks.{a}.attn.q.*"),
-    ("encoder.layer.{a}.attention.attention.key.*", "blocks.{a}.attn.k.*"),
-    ("encoder.layer.{a}.attention.attention.value.*", "blocks.{a}.attn.v.*"),
-    ("encoder.layer.{a}.attention.output.dense.*", "blocks.{a}.attn.proj.*"),
-    ("encoder.layer.{a}.intermediate.dense.*", "blocks.{a}.mlp.fc1.*"),
-    ("encoder.layer.{a}.output.dense.*", "blocks.{a}.mlp.fc2.*"),
-    // transformers, DINOv2
-    ("encoder.layer.{a}.norm1.*", "blocks.{a}.norm1.*"),
-    ("encoder.layer.{a}.norm2.*", "blocks.{a}.norm2.*"),
-    ("encoder.layer.{a}.mlp.fc1.*", "blocks.{a}.mlp.fc1.*"),
-    ("encoder.layer.{a}.mlp.fc2.*", "blocks.{a}.mlp.fc2.*"),
-    ("encoder.layer.{a}.layer_scale1.lambda1", "blocks.{a}.ls1.gamma"),
-    ("encoder.layer.{a}.layer_scale2.lambda1", "blocks.{a}.ls2.gamma"),
-    ("embeddings.mask_token", "mask_token"),
-    // the same three, as transformers 5 names them
-    ("layers.{a}.layernorm_before.*", "blocks.{a}.norm1.*"),
-    ("layers.{a}.layernorm_after.*", "blocks.{a}.norm2.*"),
-    ("layers.{a}.attention.q_proj.*", "blocks.{a}.attn.q.*"),
-    ("layers.{a}.attention.k_proj.*", "blocks.{a}.attn.k.*"),
-    ("layers.{a}.attention.v_proj.*", "blocks.{a}.attn.v.*"),
-    ("layers.{a}.attention.o_proj.*", "blocks.{a}.attn.proj.*"),
-    ("layers.{a}.mlp.fc1.*", "blocks.{a}.mlp.fc1.*"),
-    ("layers.{a}.mlp.fc2.*", "blocks.{a}.mlp.fc2.*"),
-    ("encoder.layer.{a}.attention.q_proj.*", "blocks.{a}.attn.q.*"),
-    ("encoder.layer.{a}.attention.k_proj.*", "blocks.{a}.attn.k.*"),
-    ("encoder.layer.{a}.attention.v_proj.*", "blocks.{a}.attn.v.*"),
-    ("encoder.layer.{a}.attention.o_proj.*", "blocks.{a}.attn.proj.*"),
-    // all of these
-    ("layernorm.*", "norm.*"),
-    ("classifier.*", "head.*"),
-];
+/// Words in a wrapper that mark the copy of a network that is not the one to take: of a momentum pair the key encoder
+/// (MoCo), of student and teacher the student (DINO).
+const SECOND_CHOICE: &[&str] = &["encoder_k", "momentum_encoder", "student", "discriminator"];
 
-/// Wrappers that checkpoints come in, in order of preference: of the two networks of a momentum pair the one that
-/// is trained (MoCo), of teacher and student the teacher (DINO).
-const PREFIXES: &[&str] = &[
-    "",
-    "module.",
-    "encoder.",
-    "backbone.",
-    "model.",
-    "resnet.",
-    "vit.",
-    "deit.",
-    "module.encoder_q.",
-    "encoder_q.",
-    "base_encoder.",
-    "module.base_encoder.",
-    "teacher.backbone.",
-    "module.backbone.",
-];
-
-/// Names that only one family has, in each scheme, with a second one to be sure.
+/// Names that only one family has, in each scheme, with a second one to be sure. The first that fits counts.
 const MARKS: &[(Family, &str, [&str; 2])] = &[
     (Family::ResNet, "torchvision", ["conv1.weight", "layer1.0.conv1.weight"]),
     (
@@ -87,23 +21,33 @@ const MARKS: &[(Family, &str, [&str; 2])] = &[
         "transformers",
         ["embeddings.patch_embeddings.projection.weight", "embeddings.position_embeddings"],
     ),
+    (
+        Family::VisionTransformer,
+        "transformers",
+        ["embeddings.patch_embeddings.weight", "embeddings.register_tokens"],
+    ),
+    (
+        Family::VisionTransformer,
+        "transformers",
+        ["embeddings.patch_embedding.weight", "embeddings.position_embedding.weight"],
+    ),
 ];
 
 /// How a file names its tensors.
 pub(super) struct Found {
     pub(super) family: Family,
     pub(super) naming: &'static str,
-    prefix: String,
+    /// What stands before the names of the network's tensors.
+    pub(super) prefix: String,
+    /// What stands before those of its other copies in the file.
+    pub(super) others: Vec<String>,
 }
 
 impl Found {
     /// Our name of a tensor.
     pub(super) fn canonical(&self, name: &str) -> String {
         let bare = name.strip_prefix(&self.prefix).unwrap_or(name);
-        if self.naming != "transformers" {
-            return bare.to_owned();
-        }
-        TABLE
+        table::rows(self.family, self.naming)
             .iter()
             .find_map(|(theirs, ours)| translate(bare, theirs, ours))
             .unwrap_or_else(|| bare.to_owned())
@@ -117,13 +61,14 @@ pub(super) fn recognise(names: &[&str]) -> Option<Found> {
         let complete = wrappers.filter(|p| {
             (p.is_empty() || p.ends_with('.')) && names.contains(&format!("{p}{second}").as_str())
         });
-        let prefix = complete.min_by_key(|p| (preference(p), p.len(), p.to_string()))?;
-        Some(Found { family, naming, prefix: prefix.to_owned() })
+        let mut prefixes: Vec<String> = complete.map(str::to_owned).collect();
+        prefixes.sort_by_key(|p| {
+            let second_choice = p.split('.').any(|word| SECOND_CHOICE.contains(&word));
+            (second_choice, p.len(), p.clone())
+        });
+        let others = prefixes.split_off(1.min(prefixes.len()));
+        Some(Found { family, naming, prefix: prefixes.pop()?, others })
     })
-}
-
-fn preference(prefix: &str) -> usize {
-    PREFIXES.iter().position(|known| *known == prefix).unwrap_or(PREFIXES.len())
 }
 
 /// `name` by one row of the table, if it fits.
@@ -201,6 +146,11 @@ mod tests {
         let found = recognise(&names).unwrap();
         assert_eq!(found.canonical("module.encoder_q.layer1.0.conv1.weight"), "layer1.0.conv1.weight");
         assert_eq!(found.canonical("module.encoder_k.conv1.weight"), "module.encoder_k.conv1.weight");
+        assert_eq!(found.others, ["module.encoder_k."]);
+        let names = ["student.backbone.", "teacher.backbone."]
+            .map(|p| ["patch_embed.proj.weight", "pos_embed"].map(|leaf| format!("{p}{leaf}")));
+        let names: Vec<&str> = names.iter().flatten().map(String::as_str).collect();
+        assert_eq!(recognise(&names).unwrap().prefix, "teacher.backbone.");
     }
 
     #[test]

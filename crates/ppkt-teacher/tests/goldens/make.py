@@ -35,18 +35,23 @@ def randomise(model):
     return model.eval()
 
 
-def case(name, model, size, features, options={}, config=None, state=None):
+def case(name, model, size, features, options={}, config=None, state=None, published=False, statistics=(MEAN, STD)):
+    """With `published`, the library itself writes the files, with the names of those on the Hub."""
     folder = HERE / name
     folder.mkdir(exist_ok=True)
-    state = state or {k: v.clone().contiguous() for k, v in model.state_dict().items()}
-    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    if published:
+        model.save_pretrained(folder)
+    else:
+        state = state or {k: v.clone().contiguous() for k, v in model.state_dict().items()}
+        save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
     image = torch.randint(0, 256, (1, *size, 3), dtype=torch.uint8)
-    x = ((image.double() / 255 - MEAN) / STD).permute(0, 3, 1, 2)
+    mean, std = statistics
+    x = ((image.double() / 255 - mean) / std).permute(0, 3, 1, 2)
     with torch.no_grad():
         expected = features(model.double(), x)
     save_file({"image": image, "features": expected.contiguous()}, folder / "expected.safetensors")
     (folder / "options.json").write_text(json.dumps(options) + "\n")
-    if config:
+    if config and not published:
         (folder / "config.json").write_text(json.dumps(config.to_dict(), indent=1, default=str) + "\n")
 
 
@@ -56,6 +61,31 @@ def channels_last(y):
 
 def tokens(y, n_special, h, w):
     return y[:, n_special:].reshape(1, h, w, -1)
+
+
+def after(layers, run, norm=None):
+    """What the layers give, the last one's first, each behind the norm if there is one."""
+    seen = []
+    keep = lambda module, inputs, output: seen.append(output[0] if isinstance(output, tuple) else output)
+    hooks = [layer.register_forward_hook(keep) for layer in layers]
+    run()
+    for hook in hooks:
+        hook.remove()
+    return torch.cat([norm(y) if norm else y for y in reversed(seen)], -1)
+
+
+def mask_clip(model, x):
+    """Dense CLIP features, as the formulas of MaskCLIP have them."""
+    vision = model.vision_model
+    *_, last = vision.encoder.layers
+    seen = []
+    hook = last.register_forward_pre_hook(lambda module, inputs, named: seen.append((*inputs, *named.values())[0]), with_kwargs=True)
+    vision(x, interpolate_pos_encoding=True)
+    hook.remove()
+    x, = seen
+    x = x + last.self_attn.out_proj(last.self_attn.v_proj(last.layer_norm1(x)))
+    x = x + last.mlp(last.layer_norm2(x))
+    return F.normalize(model.visual_projection(vision.post_layernorm(x)), dim=-1)
 
 
 def main():
@@ -97,6 +127,54 @@ def main():
     positions = torch.cat([net.pos_embed.data[:, :1], grid.flatten(2).transpose(1, 2)], 1)
     resampled.load_state_dict({**state, "pos_embed": positions})
     case("timm_vit_resampled", resampled, (24, 48), lambda m, x: tokens(m.forward_features(x), 1, 3, 6), state=state)
+
+    newer_transformers()
+
+
+def newer_transformers():
+    t = transformers
+    size = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48)
+    published = dict(published=True)
+
+    config = t.Dinov2WithRegistersConfig(**size, mlp_ratio=2, patch_size=7, image_size=63)
+    case("hf_dinov2_registers", randomise(t.Dinov2WithRegistersModel(config)), (28, 49),
+         lambda m, x: tokens(m(x).last_hidden_state, 5, 4, 7), **published)
+    config = t.Dinov2Config(**size, mlp_ratio=2, use_swiglu_ffn=True, patch_size=7, image_size=28)
+    case("hf_dinov2_swiglu", randomise(t.Dinov2Model(config)), (28, 28),
+         lambda m, x: tokens(after(m.encoder.layer, lambda: m(x), m.layernorm), 1, 4, 4),
+         {"stages": ["block1", "block0"]}, **published)
+    net = randomise(timm.create_model(
+        "vit_giant_patch14_reg4_dinov2", img_size=32, patch_size=8, embed_dim=64, depth=2, num_heads=1, mlp_ratio=2,
+        dynamic_img_size=True))
+    case("timm_dinov2_registers_swiglu", net, (24, 40), lambda m, x: tokens(m.forward_features(x), 5, 3, 5))
+
+    config = t.DINOv3ViTConfig(**size, patch_size=8, num_register_tokens=4)
+    net = randomise(t.DINOv3ViTModel(config))
+    layers = next(m for m in net.modules() if isinstance(m, torch.nn.ModuleList))
+    case("hf_dinov3", net, (40, 56), lambda m, x: tokens(after(layers, lambda: m(x)), 5, 5, 7),
+         {"stages": ["block1", "block0"], "last_norm": False}, **published)
+    config = t.DINOv3ViTConfig(**size, patch_size=8, num_register_tokens=4, use_gated_mlp=True, hidden_act="silu",
+                               rope_theta=50.0)
+    case("hf_dinov3_gated", randomise(t.DINOv3ViTModel(config)), (40, 56),
+         lambda m, x: tokens(m(x).last_hidden_state, 5, 5, 7), **published)
+
+    vision = dict(**size, patch_size=8, image_size=32)
+    text = dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, vocab_size=50,
+                max_position_embeddings=8, bos_token_id=0, eos_token_id=1, pad_token_id=1)
+    statistics = (torch.tensor([0.48145466, 0.4578275, 0.40821073]), torch.tensor([0.26862954, 0.26130258, 0.27577711]))
+    config = t.CLIPConfig(vision_config=vision, text_config=text, projection_dim=20)
+    case("hf_clip", randomise(t.CLIPModel(config)), (40, 56), lambda m, x: tokens(
+        m.vision_model.post_layernorm(m.vision_model(x, interpolate_pos_encoding=True).last_hidden_state), 1, 5, 7),
+        statistics=statistics, **published)
+    config = t.CLIPVisionConfig(**vision, projection_dim=20, hidden_act="gelu")
+    case("hf_mask_clip", randomise(t.CLIPVisionModelWithProjection(config)), (40, 56),
+         lambda m, x: tokens(mask_clip(m, x), 1, 5, 7), {"features": "mask_clip"}, statistics=statistics, **published)
+
+    half = (torch.full((3,), 0.5), torch.full((3,), 0.5))
+    config = t.SiglipConfig(vision_config=vision, text_config=text)
+    case("hf_siglip", randomise(t.SiglipModel(config)), (40, 56),
+         lambda m, x: tokens(m.vision_model(x, interpolate_pos_encoding=True).last_hidden_state, 0, 5, 7),
+         statistics=half, **published)
 
 
 main()
