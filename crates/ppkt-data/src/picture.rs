@@ -3,7 +3,7 @@
 use image::{Rgb, RgbImage};
 use ppkt_geometry::DepthMap;
 
-use crate::Scene;
+use crate::{LinkConfig, Scene, View, link};
 
 /// A step in depth counts as an edge beyond this share of the depth, plus [`EDGE_ABSOLUTE_M`]: more than noise,
 /// quantisation (39 mm in NYU) and the slope of a floor.
@@ -47,11 +47,14 @@ pub(crate) fn depth_edges(depth: &DepthMap) -> Vec<usize> {
 ///
 /// Where the two are registered, the coloured lines lie on the outlines in the photograph; lines that run beside them,
 /// farther and farther towards one side, tell of a missing or wrong calibration. The photograph is drawn pale, and
-/// darker where there is no depth. `None` if the scene has no view with depth.
+/// darker where there is no depth.
+///
+/// For a view without depth, as a LiDAR's, the points that it sees are drawn, red near over yellow and green to blue
+/// far: those on an object must lie on it in the photograph. `None` if the scene has no view.
 pub fn draw_registration(scene: &Scene) -> Option<RgbImage> {
     const LINE: Rgb<u8> = Rgb([255, 40, 120]);
     let view = scene.views.first()?;
-    let depth = view.depth.as_ref()?;
+    let Some(depth) = view.depth.as_ref() else { return Some(draw_points(scene, view)) };
     let mut picture = view.image.clone();
     for (pixel, metres) in picture.pixels_mut().zip(depth.metres()) {
         let grey = pixel.0.iter().map(|c| u32::from(*c)).sum::<u32>() / 3;
@@ -70,6 +73,39 @@ pub fn draw_registration(scene: &Scene) -> Option<RgbImage> {
         }
     }
     Some(picture)
+}
+
+/// The points that the first view sees, over its photograph.
+fn draw_points(scene: &Scene, view: &View) -> RgbImage {
+    let mut picture = view.image.clone();
+    picture.pixels_mut().for_each(|p| p.0 = p.0.map(|c| (u32::from(c) * 6 / 10) as u8));
+    let centre = view.world_from_camera.translation();
+    let distance = |p: [f32; 3]| {
+        let d = [f64::from(p[0]) - centre.x, f64::from(p[1]) - centre.y, f64::from(p[2]) - centre.z];
+        d.iter().map(|c| c * c).sum::<f64>().sqrt() as f32
+    };
+    let links = link(scene, &LinkConfig::default());
+    let own = links.iter().filter(|l| l.view == 0);
+    let mut dots: Vec<(f32, u32, u32)> =
+        own.map(|l| (distance(scene.cloud.points[l.point as usize]), l.u as u32, l.v as u32)).collect();
+    // Far ones first, so that near ones lie over them.
+    dots.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let (width, height) = picture.dimensions();
+    for (metres, col, row) in dots {
+        for (x, y) in [(col, row), (col + 1, row), (col, row + 1), (col + 1, row + 1)] {
+            if x < width && y < height {
+                picture.put_pixel(x, y, colour_of(metres));
+            }
+        }
+    }
+    picture
+}
+
+/// Red at 2 m over yellow and green to blue at 80 m, even steps in the logarithm.
+fn colour_of(metres: f32) -> Rgb<u8> {
+    let share = ((metres / 2.0).max(1e-3).ln() / 40f32.ln()).clamp(0.0, 1.0);
+    let channel = |peak: f32| (255.0 * (1.5 - (4.0 * share - peak).abs()).clamp(0.0, 1.0)) as u8;
+    Rgb([channel(0.5), channel(1.8), channel(3.7)])
 }
 
 #[cfg(test)]

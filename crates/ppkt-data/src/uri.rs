@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use crate::readers::{self, FolderDataset, Found, ScanDataset};
+use crate::readers::{self, FolderDataset, Found, ScanDataset, SweepDataset};
 use crate::{DataError, Dataset, Rooms, RoomsConfig, Split};
 
 /// Which kind of dataset a URI names.
@@ -24,6 +24,10 @@ pub enum Scheme {
     SunRgbd,
     /// `s3dis:DIR`: Stanford 3D Indoor Spaces, labelled rooms.
     S3dis,
+    /// `kitti:DIR`: KITTI's object benchmark, a LiDAR and a camera.
+    Kitti,
+    /// `nuscenes:DIR`: nuScenes, a LiDAR and six cameras.
+    Nuscenes,
     /// `frames:DIR`: the neutral layout for a user's own RGB-D.
     Frames,
 }
@@ -59,6 +63,8 @@ impl Scheme {
         Self::Tum,
         Self::SunRgbd,
         Self::S3dis,
+        Self::Kitti,
+        Self::Nuscenes,
         Self::Frames,
     ];
 
@@ -71,6 +77,8 @@ impl Scheme {
             Self::Tum => "tum",
             Self::SunRgbd => "sunrgbd",
             Self::S3dis => "s3dis",
+            Self::Kitti => "kitti",
+            Self::Nuscenes => "nuscenes",
             Self::Frames => "frames",
         }
     }
@@ -84,6 +92,8 @@ impl Scheme {
             Self::Tum => TUM,
             Self::SunRgbd => SUNRGBD,
             Self::S3dis => S3DIS,
+            Self::Kitti => KITTI,
+            Self::Nuscenes => NUSCENES,
             Self::Frames => FRAMES,
         }
     }
@@ -159,6 +169,20 @@ const S3DIS: &[OptionHelp] = &[
     option("area", "1|2|3|4|5|6|none", "the area that is held out (5)"),
     option("every", "N", "take each N-th room (1)"),
 ];
+const MIN_RANGE: OptionHelp = option(
+    "min_range",
+    "METRES",
+    "points nearer to the LiDAR are left out, such as those on the car itself (0)",
+);
+const KITTI: &[OptionHelp] = &[EVERY, HOLDOUT, MIN_RANGE];
+const NUSCENES: &[OptionHelp] = &[
+    option("version", "mini|trainval|test", "which tables (the only ones there)"),
+    option("cameras", "CAM_FRONT,CAM_BACK,…", "which of the six cameras (all)"),
+    option("held_out", "FILE", "names of the scenes that are held out, one a line (a share of all)"),
+    option("holdout", "SHARE", "share of the scenes that is held out, if there is no list (0.2)"),
+    EVERY,
+    MIN_RANGE,
+];
 const FRAMES: &[OptionHelp] = &[EVERY, HOLDOUT, MIN_DEPTH, MAX_DEPTH];
 
 /// A dataset by name: `SCHEME:PLACE?key=value&key=value`.
@@ -216,6 +240,7 @@ impl DataUri {
             _ => match readers::scan(self)? {
                 Found::Frames(layout) => Ok(Box::new(FolderDataset::new(layout, split)?)),
                 Found::Scans(layout) => Ok(Box::new(ScanDataset::new(layout, split)?)),
+                Found::Sweeps(layout) => Ok(Box::new(SweepDataset::new(layout, split)?)),
             },
         }
     }

@@ -18,6 +18,7 @@ pub trait Recipe: Serialize + DeserializeOwned + Clone + PartialEq {
 impl Recipe for PretrainConfig {
     const BUILTIN: &'static [(&'static str, &'static str)] = &[
         ("ppkt-rgbd", include_str!("../recipes/ppkt-rgbd.toml")),
+        ("ppkt-outdoor", include_str!("../recipes/ppkt-outdoor.toml")),
         ("demo", include_str!("../recipes/demo.toml")),
     ];
 }
@@ -90,7 +91,7 @@ fn read<C: Recipe>(recipe: &str) -> Result<String> {
         let known: Vec<&str> = recipe_names::<C>().collect();
         return Err(TrainError::Config(format!(
             "no recipe {recipe:?}: inside the program are {}; or give the path of a TOML file",
-            known.join(" and ")
+            known.join(", ")
         )));
     }
     std::fs::read_to_string(path).map_err(|e| TrainError::io("read the recipe", path, e))
@@ -160,6 +161,21 @@ mod tests {
         assert_eq!((c.objective.dimensions, c.objective.temperature, c.objective.pairs), (128, 0.04, 4096));
         assert_eq!((c.optimizer.lr, c.optimizer.weight_decay), (0.5, 1e-4));
         assert!(!c.objective.symmetric);
+    }
+
+    #[test]
+    fn slidrs_values_are_in_the_outdoor_recipe() {
+        let c: PretrainConfig = resolve("ppkt-outdoor", &[]).unwrap();
+        assert_eq!((c.batch.frames_per_batch, c.batch.voxel_size_m, c.batch.voxel_angle_deg), (4, 0.1, 1.0));
+        assert_eq!(c.batch.coordinates, ppkt_data::Coordinates::Cylindrical);
+        assert_eq!((c.batch.channels(), c.batch.features[0]), (1, ppkt_data::PointFeature::Intensity));
+        assert_eq!((c.objective.dimensions, c.objective.temperature, c.objective.pairs), (64, 0.07, 4096));
+        assert_eq!((c.optimizer.lr, c.optimizer.momentum, c.optimizer.dampening), (0.5, 0.9, 0.1));
+        let (width, height) = (c.batch.image_size[0] as f32, c.batch.image_size[1] as f32);
+        let aspects = c.batch.augment2d.crop_aspect.map(|a| a * 16.0 / 9.0);
+        assert_eq!((width, height), (416.0, 224.0));
+        assert!((aspects[0] - 14.0 / 9.0).abs() < 1e-6 && (aspects[1] - 17.0 / 9.0).abs() < 1e-6);
+        assert!(c.batch.augment3d.about_origin && c.batch.augment3d.drop_cuboids == 1);
     }
 
     #[test]

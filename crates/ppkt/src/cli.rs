@@ -75,10 +75,11 @@ pub(crate) struct Demo {
 #[derive(Debug, Args)]
 #[command(after_long_help = PRETRAIN_EXAMPLES)]
 pub(crate) struct Pretrain {
-    /// Recipe: a name (ppkt-rgbd, demo) or a TOML file, such as the config.toml of a run.
+    /// Recipe: a name (ppkt-rgbd, ppkt-outdoor, demo) or a TOML file, such as the config.toml of a run.
     #[arg(long, value_name = "NAME|FILE", required_unless_present = "resume")]
     pub(crate) recipe: Option<String>,
-    /// Frames to train on: synthetic:rooms, nyuv2:DIR, sevenscenes:DIR, tum:DIR, sunrgbd:DIR, frames:DIR.
+    /// Frames to train on: synthetic:rooms, nyuv2:DIR, sevenscenes:DIR, tum:DIR, sunrgbd:DIR, kitti:DIR,
+    /// nuscenes:DIR, frames:DIR.
     #[arg(long, value_name = "URI")]
     pub(crate) data: Option<String>,
     /// The frozen 2D network: hf:org/name or hf:org/name@revision, file:PATH, builtin:tiny.
@@ -211,7 +212,8 @@ pub(crate) enum Data {
     Verify {
         /// Data URI.
         uri: String,
-        /// Folder for pictures of depth edges over the photo: edges of things must lie on the edges of their depth.
+        /// Folder for pictures of depth edges, or of a LiDAR's points, over the photo: edges of things must lie on the
+        /// edges of their depth, points on the things.
         #[arg(long, value_name = "DIR")]
         pictures: Option<PathBuf>,
         /// How many pictures.

@@ -180,7 +180,15 @@ macro_rules! descriptors {
         }
     )*};
 }
-descriptors!(nyuv2 = "nyuv2", sevenscenes = "sevenscenes", tum = "tum", sunrgbd = "sunrgbd", s3dis = "s3dis",);
+descriptors!(
+    nyuv2 = "nyuv2",
+    sevenscenes = "sevenscenes",
+    tum = "tum",
+    sunrgbd = "sunrgbd",
+    s3dis = "s3dis",
+    kitti = "kitti",
+    nuscenes = "nuscenes"
+);
 
 /// Reads TOML, with the line at fault in the message.
 pub(crate) fn parse<T: serde::de::DeserializeOwned>(text: &str, path: &Path) -> Result<T, DataError> {
@@ -197,9 +205,15 @@ mod tests {
 
     #[test]
     fn every_descriptor_is_right() {
-        for (d, has_depth) in
-            [(nyuv2(), true), (sevenscenes(), true), (tum(), true), (sunrgbd(), true), (s3dis(), false)]
-        {
+        for (d, has_depth) in [
+            (nyuv2(), true),
+            (sevenscenes(), true),
+            (tum(), true),
+            (sunrgbd(), true),
+            (s3dis(), false),
+            (kitti(), false),
+            (nuscenes(), false),
+        ] {
             let d = d.unwrap();
             assert!(!d.title.is_empty() && !d.licence.is_empty());
             assert!(d.splits.contains_key("train") && d.splits.contains_key("validation"));

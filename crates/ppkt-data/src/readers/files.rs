@@ -13,7 +13,7 @@ const MAX_SIDE: u32 = 32_768;
 /// What a decoder may allocate for one picture.
 const MAX_PICTURE_BYTES: u64 = 1 << 30;
 /// Files larger than this are not what they are said to be.
-const MAX_FILE_BYTES: u64 = 1 << 30;
+pub(crate) const MAX_FILE_BYTES: u64 = 1 << 30;
 /// The same for texts: poses, lists, descriptors. The longest public trajectories have a few megabytes.
 const MAX_TEXT_BYTES: u64 = 64 << 20;
 

@@ -1,17 +1,21 @@
-//! Datasets in folders: layouts of frames, which are photographs with depth, and of scans, which are labelled clouds.
+//! Datasets in folders: layouts of frames, which are photographs with depth; of scans, which are
+//! labelled clouds; of sweeps, which are LiDAR points with photographs around them.
 
 mod descriptor;
 mod files;
 mod folder;
 mod frames;
 mod frames_toml;
+mod kitti;
 mod listing;
+mod nuscenes;
 mod nyuv2;
 mod rig;
 mod s3dis;
 mod scans;
 mod sevenscenes;
 mod sunrgbd;
+mod sweeps;
 mod text;
 mod tum;
 mod xyzrgb;
@@ -19,6 +23,7 @@ mod xyzrgb;
 pub(crate) use files::read as read_bytes;
 pub(crate) use folder::{FolderDataset, FrameFiles, Layout, PoseSource};
 pub(crate) use scans::{ScanDataset, ScanFiles, ScanLayout};
+pub(crate) use sweeps::{SweepDataset, SweepFiles, SweepLayout};
 
 use crate::{DataError, DataUri, Scheme};
 
@@ -28,6 +33,8 @@ pub(crate) enum Found {
     Frames(Layout),
     /// Labelled clouds.
     Scans(ScanLayout),
+    /// LiDAR points with photographs.
+    Sweeps(SweepLayout),
 }
 
 /// Finds the frames or scans of a folder and reads its calibration; no image or cloud is opened.
@@ -42,6 +49,8 @@ pub(crate) fn scan(uri: &DataUri) -> Result<Found, DataError> {
         Scheme::Tum => tum::scan(uri, folder).map(Found::Frames),
         Scheme::SunRgbd => sunrgbd::scan(uri, folder).map(Found::Frames),
         Scheme::S3dis => s3dis::scan(uri, folder).map(Found::Scans),
+        Scheme::Kitti => kitti::scan(uri, folder).map(Found::Sweeps),
+        Scheme::Nuscenes => nuscenes::scan(uri, folder).map(Found::Sweeps),
         Scheme::Frames => frames::scan(uri, folder).map(Found::Frames),
         Scheme::Synthetic => Err(DataError::NoFolder { path: folder }),
     }
@@ -55,6 +64,8 @@ pub(crate) fn about(scheme: Scheme) -> Result<(String, String), DataError> {
         Scheme::Tum => descriptor::tum()?,
         Scheme::SunRgbd => descriptor::sunrgbd()?,
         Scheme::S3dis => descriptor::s3dis()?,
+        Scheme::Kitti => descriptor::kitti()?,
+        Scheme::Nuscenes => descriptor::nuscenes()?,
         Scheme::Frames => return Ok(("your own RGB-D frames".into(), "yours to say".into())),
         Scheme::Synthetic => {
             return Ok(("rendered rooms".into(), "made by ppkt, free of rights of others".into()));

@@ -5,6 +5,7 @@ mod poses;
 mod report;
 mod scans;
 mod shift;
+mod sweeps;
 
 use std::collections::BTreeMap;
 
@@ -46,6 +47,10 @@ pub fn verify(uri: &DataUri, limit: Option<usize>) -> Result<Report, DataError> 
         Ok(Found::Frames(layout)) => layout,
         Ok(Found::Scans(layout)) => {
             scans::check(&layout, &spread(layout.scans.len(), limit.unwrap_or(usize::MAX)), &mut report);
+            return Ok(report);
+        }
+        Ok(Found::Sweeps(layout)) => {
+            sweeps::check(&layout, &spread(layout.sweeps.len(), limit.unwrap_or(usize::MAX)), &mut report);
             return Ok(report);
         }
         Err(error @ (DataError::BadOption { .. } | DataError::NoFolder { .. })) => return Err(error),

@@ -5,6 +5,8 @@
 mod faults;
 mod fixture;
 mod layouts;
+mod nuscenes;
 mod own_frames;
 mod real;
 mod s3dis;
+mod sweeps;

@@ -84,8 +84,11 @@ fn verify(uri: &DataUri, pictures: Option<&Path>, frames: usize, json: bool) -> 
     } else {
         show_report(&report)?;
         if let (Some(folder), true) = (pictures, drawn > 0) {
-            say!("\n{drawn} pictures in {}: the coloured lines are edges of depth;", folder.display());
-            say!("they must lie on the outlines of things in the photo");
+            say!(
+                "\n{drawn} pictures in {}: coloured lines are edges of depth, coloured dots points of a LiDAR;",
+                folder.display()
+            );
+            say!("they must lie on the outlines of things in the photo, and on the things");
         }
     }
     match report.errors() {
