@@ -75,13 +75,13 @@ pub(crate) fn conv_bias(
 }
 
 /// The map of a convolution of `x`, and the stride that it leads to.
-fn downwards(x: &SparseTensor, spec: ConvSpec) -> Result<(Arc<KernelMap>, u32), SparseError> {
+pub(crate) fn downwards(x: &SparseTensor, spec: ConvSpec) -> Result<(Arc<KernelMap>, u32), SparseError> {
     let map = x.manager().kernel_map(x.stride(), spec)?;
     Ok((map, x.stride() * spec.stride as u32))
 }
 
 /// The map of a transposed convolution of `x`, and the stride that it leads to.
-fn upwards(x: &SparseTensor, spec: ConvSpec) -> Result<(Arc<KernelMap>, u32), SparseError> {
+pub(crate) fn upwards(x: &SparseTensor, spec: ConvSpec) -> Result<(Arc<KernelMap>, u32), SparseError> {
     spec.check()?;
     let factor = spec.stride as u32;
     let wanted = if x.stride().is_multiple_of(factor) { x.stride() / factor } else { 0 };
@@ -139,13 +139,13 @@ fn apply(
 
 /// Which side of the map is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Direction {
+pub(crate) enum Direction {
     ToCoarse,
     ToFine,
 }
 
 impl Direction {
-    fn lists(self, map: &KernelMap) -> &PairLists {
+    pub(crate) fn lists(self, map: &KernelMap) -> &PairLists {
         match self {
             Self::ToCoarse => map.by_coarse(),
             Self::ToFine => map.by_fine(),
@@ -177,7 +177,7 @@ impl Conv {
         let cin = sides.iter().map(|s| s.channels).sum();
         let lists = self.direction.lists(&self.map);
         let weight = Prepared::new(self.simd, Weight::forward(w, cin, cout));
-        let out = weight.gather_product(lists, sides, Start { bias });
+        let out = weight.gather_product(lists, sides, Start { bias, ..Start::default() });
         (CpuStorage::F32(out), (lists.n_target, cout).into())
     }
 

@@ -3,9 +3,11 @@
 use candle_core::Tensor;
 use candle_nn::VarBuilder;
 
-use crate::conv::conv_bias;
+use crate::conv::{Direction, conv_bias};
 use crate::init::{ConvInit, uniform};
-use crate::{ConvSpec, SparseError, SparseTensor, cat, conv, conv_cat, conv_transpose};
+use crate::{
+    BatchNorm, ConvSpec, FoldedConv, SparseError, SparseTensor, cat, conv, conv_cat, conv_transpose,
+};
 
 /// Sparse convolution.
 ///
@@ -90,6 +92,15 @@ impl SparseConv3d {
             Some(_) => self.forward(&cat(&[left, right])?),
         }
     }
+
+    /// The layer for inference, with the evaluation form of the norm that follows folded in, and with ReLU at the end
+    /// where asked: a snapshot of the present weights and statistics.
+    ///
+    /// # Errors
+    /// [`SparseError::Shape`], where the norm has other channels; [`SparseError::Simd`].
+    pub fn folded(&self, norm: Option<&BatchNorm>, relu: bool) -> Result<FoldedConv, SparseError> {
+        FoldedConv::new(&self.kernel, self.bias.as_ref(), (self.spec, Direction::ToCoarse), norm, relu)
+    }
 }
 
 /// Transposed convolution onto the finer voxels from which a strided one came.
@@ -132,6 +143,15 @@ impl SparseConvTranspose3d {
     /// As [`conv_transpose`](crate::conv_transpose()).
     pub fn forward(&self, x: &SparseTensor) -> Result<SparseTensor, SparseError> {
         conv_transpose(x, &self.kernel, self.spec)
+    }
+
+    /// The layer for inference, with the evaluation form of the norm that follows folded in, and with ReLU at the end
+    /// where asked: a snapshot of the present weights and statistics.
+    ///
+    /// # Errors
+    /// [`SparseError::Shape`], where the norm has other channels; [`SparseError::Simd`].
+    pub fn folded(&self, norm: Option<&BatchNorm>, relu: bool) -> Result<FoldedConv, SparseError> {
+        FoldedConv::new(&self.kernel, None, (self.spec, Direction::ToFine), norm, relu)
     }
 }
 
@@ -199,5 +219,14 @@ impl Pointwise {
             None => conv_cat(left, right, &self.kernel, ROW_BY_ROW),
             Some(_) => self.forward(&cat(&[left, right])?),
         }
+    }
+
+    /// The layer for inference, with the evaluation form of the norm that follows folded in, and with ReLU at the end
+    /// where asked: a snapshot of the present weights and statistics.
+    ///
+    /// # Errors
+    /// [`SparseError::Shape`], where the norm has other channels; [`SparseError::Simd`].
+    pub fn folded(&self, norm: Option<&BatchNorm>, relu: bool) -> Result<FoldedConv, SparseError> {
+        FoldedConv::new(&self.kernel, self.bias.as_ref(), (ROW_BY_ROW, Direction::ToCoarse), norm, relu)
     }
 }

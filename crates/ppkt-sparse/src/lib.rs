@@ -4,6 +4,7 @@ mod conv;
 mod coords;
 mod dense;
 mod error;
+mod folded;
 mod init;
 mod kernel_map;
 mod kernels;
@@ -34,6 +35,7 @@ pub use spec::ConvSpec;
 pub use tensor::SparseTensor;
 
 // Parameters, normalisation and layers, built on the above.
+pub use folded::FoldedConv;
 pub use init::ConvInit;
 pub use layers::{Pointwise, SparseConv3d, SparseConvTranspose3d};
 pub use load::{LoadMode, LoadReport, ShapeMismatch};

@@ -91,6 +91,18 @@ impl BatchNorm {
         self.apply(x, Some(residual.features()), true, train)
     }
 
+    /// What evaluation does to each channel: `scale` and `shift` of `norm(x) = scale · x + shift`.
+    pub(crate) fn affine(&self) -> Result<Vec<(f64, f64)>, SparseError> {
+        let numbers = |t: &Tensor| t.to_vec1::<f32>();
+        let weight = numbers(&self.weight)?.into_iter().zip(numbers(&self.bias)?);
+        let running = numbers(&self.running_mean)?.into_iter().zip(numbers(&self.running_var)?);
+        let one = |((weight, bias), (mean, var)): ((f32, f32), (f32, f32))| {
+            let scale = f64::from(weight) / (f64::from(var) + EPS).sqrt();
+            (scale, f64::from(bias) - f64::from(mean) * scale)
+        };
+        Ok(weight.zip(running).map(one).collect())
+    }
+
     fn apply(
         &self,
         x: &SparseTensor,

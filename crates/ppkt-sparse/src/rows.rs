@@ -80,7 +80,7 @@ pub(crate) fn cpu_view<'a>(
     };
     match &*storage {
         Storage::Cpu(cpu) => cpu.as_slice::<f32>().map(|_| ())?,
-        _ => candle_core::bail!("{op}: only tensors on the CPU have a gradient yet"),
+        _ => candle_core::bail!("{op}: only tensors on the CPU can be read yet"),
     }
     Ok(CpuView { storage, range: start..end })
 }

@@ -6,6 +6,8 @@ use ppkt_sparse::{
     cat,
 };
 
+use crate::folded::{FoldedBlock, FoldedStage};
+
 /// Two 3×3×3 convolutions and a shortcut: `relu(norm2(conv2(relu(norm1(conv1(x))))) + shortcut(x))`.
 ///
 /// The momentum of a network reaches only the shortcut's norm: the published code hands it to the function that makes
@@ -41,6 +43,15 @@ impl BasicBlock {
             conv2: SparseConv3d::new(cout, cout, spec, vb.pp("conv2"))?,
             norm2: BatchNorm::new(cout, DEFAULT_BN_MOMENTUM, vb.pp("norm2"))?,
             downsample,
+        })
+    }
+
+    fn folded(&self) -> Result<FoldedBlock, SparseError> {
+        let shortcut = self.downsample.as_ref().map(|(conv, norm)| conv.folded(Some(norm), false));
+        Ok(FoldedBlock {
+            conv1: self.conv1.folded(Some(&self.norm1), true)?,
+            conv2: self.conv2.folded(Some(&self.norm2), true)?,
+            shortcut: shortcut.transpose()?,
         })
     }
 
@@ -98,6 +109,10 @@ impl Stage {
     ) -> Result<Self, SparseError> {
         let block = |i: usize| BasicBlock::new(if i == 0 { cin } else { cout }, cout, bn_momentum, vb.pp(i));
         Ok(Self((0..blocks).map(block).collect::<Result<_, _>>()?))
+    }
+
+    pub(crate) fn folded(&self) -> Result<FoldedStage, SparseError> {
+        Ok(FoldedStage(self.0.iter().map(BasicBlock::folded).collect::<Result<_, _>>()?))
     }
 
     pub(crate) fn forward(&self, x: SparseTensor, train: bool) -> Result<SparseTensor, SparseError> {

@@ -6,6 +6,7 @@ use ppkt_sparse::{
 };
 
 use crate::block::Stage;
+use crate::folded::{FoldedMinkUNet, Level};
 use crate::{MinkUNetConfig, Plan, StudentError};
 
 /// A sparse residual U-Net, from voxels to one vector a voxel.
@@ -118,6 +119,24 @@ impl MinkUNet {
     /// [`StudentError::InputChannels`]; [`SparseError`]'s.
     pub fn forward(&self, x: &SparseTensor, train: bool) -> Result<SparseTensor, StudentError> {
         Ok(self.head.forward(&self.backbone(x, train)?)?)
+    }
+
+    /// The network for inference, every norm folded into its convolution: a snapshot of the present weights and running
+    /// statistics, which later training does not reach.
+    ///
+    /// # Errors
+    /// [`SparseError::Simd`].
+    pub fn folded(&self) -> Result<FoldedMinkUNet, StudentError> {
+        let down =
+            |d: &Down| Ok(Level { conv: d.conv.folded(Some(&d.norm), true)?, stage: d.stage.folded()? });
+        let up = |u: &Up| Ok(Level { conv: u.conv.folded(Some(&u.norm), true)?, stage: u.stage.folded()? });
+        Ok(FoldedMinkUNet {
+            in_channels: self.in_channels,
+            stem: self.stem.folded(Some(&self.stem_norm), true)?,
+            down: self.down.iter().map(down).collect::<Result<_, SparseError>>()?,
+            up: self.up.iter().map(up).collect::<Result<_, SparseError>>()?,
+            head: self.head.folded(None, false)?,
+        })
     }
 
     /// As [`Self::forward`], and shows the result of every stage to `see` on the way, under the name of the layer that

@@ -44,6 +44,7 @@ pub(crate) use simd::Simd;
 pub use simd::simd_path;
 
 use crate::kernel_map::PairLists;
+use crate::norm_kernel::relu1;
 use pack::{Packed, Panels};
 
 /// Transposes a square of an instruction set's lanes: source, elements from row to row, target, elements from row to
@@ -125,19 +126,33 @@ impl<'a> Weight<'a> {
     }
 }
 
-/// What the products are added to.
+/// What the products are added to, and what becomes of the sums.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Start<'a> {
     /// Added to every row: `[outer]`.
     pub(crate) bias: Option<&'a [f32]>,
+    /// Added row by row: `[n_target, outer]`.
+    pub(crate) residual: Option<&'a [f32]>,
+    /// Replace negative sums by 0 at the end.
+    pub(crate) relu: bool,
 }
 
 impl Start<'_> {
-    /// Sets columns `first..` of a row of the result.
-    fn set(&self, first: usize, out: &mut [f32]) {
+    /// Sets columns `first..` of row `row` of a result of `outer` columns.
+    fn set(&self, row: usize, outer: usize, first: usize, out: &mut [f32]) {
         match self.bias {
             None => out.fill(0.0),
             Some(bias) => out.copy_from_slice(&bias[first..first + out.len()]),
+        }
+        if let Some(residual) = self.residual {
+            out.iter_mut().zip(&residual[row * outer + first..]).for_each(|(o, r)| *o += r);
+        }
+    }
+
+    /// Finishes a row, or a part of one, whose sums are complete.
+    fn finish(&self, out: &mut [f32]) {
+        if self.relu {
+            out.iter_mut().for_each(|o| *o = relu1(*o));
         }
     }
 }
@@ -163,14 +178,20 @@ impl<'a> Prepared<'a> {
         Self { simd, packed }
     }
 
-    /// `out[t] = start + Σ x[s] · weight[k]` over the pairs `(k, s, t)`, where `x` is the sides side by side:
-    /// `[n_target, outer]`.
+    /// The same with elements of its own.
+    pub(crate) fn into_owned(self) -> Prepared<'static> {
+        Prepared { simd: self.simd, packed: self.packed.into_owned() }
+    }
+
+    /// `out[t] = start + Σ x[s] · weight[k]` over the pairs `(k, s, t)`, where `x` is the sides side by side, and its
+    /// positive part where `start` says so: `[n_target, outer]`.
     pub(crate) fn gather_product(&self, lists: &PairLists, sides: &[Side<'_>], start: Start<'_>) -> Vec<f32> {
         let packed = &self.packed;
         assert!(sides.iter().all(|s| s.data.len() == lists.n_source * s.channels));
         assert_eq!(sides.iter().map(|s| s.channels).sum::<usize>(), packed.inner());
         assert!(packed.volume() == lists.volume || packed.inner() * packed.outer() == 0);
         assert!(start.bias.is_none_or(|b| b.len() == packed.outer()));
+        assert!(start.residual.is_none_or(|r| r.len() == lists.n_target * packed.outer()));
         match self.simd {
             #[cfg(target_arch = "x86_64")]
             Simd::Avx512 => product::run(&avx512::PRODUCT, lists, sides, packed, start),

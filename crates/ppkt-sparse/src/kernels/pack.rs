@@ -95,6 +95,11 @@ impl<'a> Packed<'a> {
         Self { data: data.into(), volume, inner, panels }
     }
 
+    pub(super) fn into_owned(self) -> Packed<'static> {
+        let Self { data, volume, inner, panels } = self;
+        Packed { data: Cow::Owned(data.into_owned()), volume, inner, panels }
+    }
+
     pub(super) fn volume(&self) -> usize {
         self.volume
     }

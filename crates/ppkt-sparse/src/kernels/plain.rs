@@ -29,7 +29,9 @@ pub(super) fn gather_product(
         return out;
     }
     out.par_chunks_mut(BLOCK * cout).enumerate().for_each(|(block, out)| {
-        out.chunks_exact_mut(cout).for_each(|row| start.set(0, row));
+        for (row, out) in out.chunks_exact_mut(cout).enumerate() {
+            start.set(block * BLOCK + row, cout, 0, out);
+        }
         for k in 0..lists.volume {
             for (source, target) in lists.group(block, k) {
                 let row = &mut out[target * cout..(target + 1) * cout];
@@ -46,6 +48,7 @@ pub(super) fn gather_product(
                 }
             }
         }
+        start.finish(out);
     });
     out
 }

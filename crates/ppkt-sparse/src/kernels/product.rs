@@ -90,7 +90,7 @@ pub(super) fn run(
                 out.write_bytes(0, width);
                 std::slice::from_raw_parts_mut(out, width)
             };
-            start.set(column, out);
+            start.set(block * BLOCK + row, columns, column, out);
         }
         for k in 0..lists.volume {
             let (source, target) = lists.group_slices(block, k);
@@ -109,6 +109,12 @@ pub(super) fn run(
             // SAFETY: the instruction set was detected. Sources are rows of the sides, whose lengths the caller has
             // checked; targets are rows of this block, of which this task alone writes the panel's columns.
             unsafe { isa.by_vectors[panels.vectors(panel) - 1](&product) };
+        }
+        if start.relu {
+            for row in 0..rows {
+                // SAFETY: as above: initialised, within the capacity, and of this task alone.
+                start.finish(unsafe { std::slice::from_raw_parts_mut(first.add(row * columns), width) });
+            }
         }
     });
     // SAFETY: the tasks have written every block and every panel, that is, all `len` elements.

@@ -48,10 +48,39 @@ fn check(lists: &PairLists, cin: usize, cout: usize) {
             assert_agree(&what, &gather_product(simd, lists, &side(&x, cin), weight), &want);
         }
         assert_agree(&what, &weight_gradient(simd, lists, &side(&x, cin), &grad, cout), &want_dw);
+        check_start(simd, lists, (cin, cout), &x, &grad, &data);
         if cin > 1 {
             check_two_sides(simd, lists, (cin, cout), &x, &grad, &data);
         }
     }
+}
+
+/// Bias, residual and ReLU in the product against the three after it.
+fn check_start(
+    simd: Simd,
+    lists: &PairLists,
+    (cin, cout): (usize, usize),
+    x: &[f32],
+    residual: &[f32],
+    data: &[f32],
+) {
+    let what = format!("{} {cin} to {cout}: start", simd.name());
+    let side = [Side { data: x, channels: cin }];
+    let weight = Prepared::new(simd, Weight::forward(data, cin, cout));
+    let bias = numbers(4, cout);
+    let sums = weight.gather_product(lists, &side, Start::default());
+    let terms = |i: usize| sums[i] + bias[i % cout] + residual[i];
+    let want: Vec<f32> = (0..sums.len()).map(terms).collect();
+    let start = Start { bias: Some(&bias), residual: Some(residual), relu: false };
+    let kept = weight.clone().into_owned();
+    let got = kept.gather_product(lists, &side, start);
+    assert_agree(&what, &got, &want);
+    // The ReLU is exact.
+    let positive: Vec<f32> = got.iter().map(|v| v.max(0.0)).collect();
+    assert!(kept.gather_product(lists, &side, Start { relu: true, ..start }) == positive, "{what}: ReLU");
+    let start = Start { bias: None, ..start };
+    let want: Vec<f32> = sums.iter().zip(residual).map(|(s, r)| s + r).collect();
+    assert_agree(&what, &kept.gather_product(lists, &side, start), &want);
 }
 
 /// Two tensors side by side have the bits of one.
@@ -74,7 +103,7 @@ fn check_two_sides(
     let bias = numbers(4, cout);
     let product = |sides: &[Side<'_>]| {
         let weight = Prepared::new(simd, Weight::forward(data, cin, cout));
-        weight.gather_product(lists, sides, Start { bias: Some(&bias) })
+        weight.gather_product(lists, sides, Start { bias: Some(&bias), ..Start::default() })
     };
     assert!(product(&one) == product(&two), "{what}: product");
     let dw = |sides: &[Side<'_>]| weight_gradient(simd, lists, sides, grad, cout);
