@@ -64,34 +64,13 @@ impl LabelConfig {
     /// Scenes (or frames) are drawn by the seed, as many as the share of their number comes to, rounded to the
     /// nearest.
     pub fn frames(&self, dataset: &dyn Dataset, seed: u64) -> Vec<usize> {
-        let all = 0..dataset.len();
-        let name = |i: usize| match self.by {
-            LabelUnit::Scene => dataset.scene_name(i),
-            LabelUnit::Frame | LabelUnit::Point => dataset.frame_name(i),
-        };
         if self.by == LabelUnit::Point || self.share >= 1.0 {
-            return all.collect();
+            return (0..dataset.len()).collect();
         }
-        // In the order of the dataset, so that the draw does not depend on how names sort.
-        let mut units: Vec<(String, Vec<usize>)> = Vec::new();
-        let mut place = std::collections::HashMap::new();
-        for i in all {
-            let unit = name(i);
-            let at = *place.entry(unit.clone()).or_insert_with(|| {
-                units.push((unit, Vec::new()));
-                units.len() - 1
-            });
-            units[at].1.push(i);
-        }
+        let mut units = units_of(dataset, self.by);
         let wanted = ((self.share * units.len() as f64).round() as usize).max(1);
-        let mut rng = stream(seed, Purpose::Labels, 0);
-        let mut order: Vec<usize> = (0..units.len()).collect();
-        for i in (1..order.len()).rev() {
-            let j = (u128::from(rng.random::<u64>()) * (i as u128 + 1)) >> 64;
-            order.swap(i, j as usize);
-        }
-        let mut frames: Vec<usize> =
-            order.into_iter().take(wanted).flat_map(|unit| units[unit].1.clone()).collect();
+        shuffle(&mut units, stream(seed, Purpose::Labels, 0));
+        let mut frames: Vec<usize> = units.into_iter().take(wanted).flatten().collect();
         frames.sort_unstable();
         frames
     }
@@ -117,6 +96,55 @@ impl LabelConfig {
     }
 }
 
+/// Parts the frames of a dataset into those to train on and those that are kept back to choose settings by, both
+/// ascending: whole scenes, as many as `share` of their number comes to, rounded to the nearest. The draw is always the
+/// same, so that runs with different seeds are measured on the same frames; at least one scene is in each part.
+///
+/// # Errors
+/// If the share is not from 0 to below 1, or there is only one scene.
+pub fn keep_back(dataset: &dyn Dataset, share: f64) -> Result<(Vec<usize>, Vec<usize>), DataError> {
+    const SETTING: &str = "data.validation_share";
+    setting::require((0.0..1.0).contains(&share), SETTING, &share, "from 0 to below 1 (0.1 for 10 %)")?;
+    if share == 0.0 {
+        return Ok(((0..dataset.len()).collect(), Vec::new()));
+    }
+    let mut units = units_of(dataset, LabelUnit::Scene);
+    setting::require(units.len() > 1, SETTING, &share, "0, because there is only one scene")?;
+    let kept = ((share * units.len() as f64).round() as usize).clamp(1, units.len() - 1);
+    shuffle(&mut units, stream(0, Purpose::KeptBack, 0));
+    let mut train: Vec<usize> = units.split_off(kept).concat();
+    let mut back = units.concat();
+    train.sort_unstable();
+    back.sort_unstable();
+    Ok((train, back))
+}
+
+/// The frames of each scene (or of each frame), in the order of the dataset, so that a draw does not depend on how
+/// names sort.
+fn units_of(dataset: &dyn Dataset, by: LabelUnit) -> Vec<Vec<usize>> {
+    let mut units: Vec<Vec<usize>> = Vec::new();
+    let mut place = std::collections::HashMap::new();
+    for i in 0..dataset.len() {
+        let name = match by {
+            LabelUnit::Scene => dataset.scene_name(i),
+            LabelUnit::Frame | LabelUnit::Point => dataset.frame_name(i),
+        };
+        let at = *place.entry(name).or_insert_with(|| {
+            units.push(Vec::new());
+            units.len() - 1
+        });
+        units[at].push(i);
+    }
+    units
+}
+
+fn shuffle<T>(items: &mut [T], mut rng: impl rand::Rng) {
+    for i in (1..items.len()).rev() {
+        let j = (u128::from(rng.random::<u64>()) * (i as u128 + 1)) >> 64;
+        items.swap(i, j as usize);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,6 +164,22 @@ mod tests {
         assert!(few.iter().all(|f| more.contains(f)));
         assert_ne!(of(0.1, 3), of(0.1, 4));
         assert_eq!(of(0.001, 3).len(), 1, "never none");
+    }
+
+    #[test]
+    fn whole_scenes_are_kept_back() {
+        let uri: DataUri = "synthetic:rooms?scenes=20&views=3&holdout=0".parse().unwrap();
+        let rooms = uri.open(Split::All).unwrap();
+        let (train, back) = keep_back(&*rooms, 0.2).unwrap();
+        assert_eq!((train.len(), back.len()), (48, 12));
+        let scenes = |frames: &[usize]| -> std::collections::BTreeSet<String> {
+            frames.iter().map(|&f| rooms.scene_name(f)).collect()
+        };
+        assert!(scenes(&train).is_disjoint(&scenes(&back)));
+        assert_eq!(keep_back(&*rooms, 0.0).unwrap(), ((0..60).collect(), vec![]));
+        for share in [1.0, -0.1, f64::NAN] {
+            assert!(keep_back(&*rooms, share).unwrap_err().to_string().contains("validation_share"));
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub(crate) enum Purpose {
     Cloud = 3,
     Thinning = 4,
     Labels = 5,
+    KeptBack = 6,
 }
 
 /// The stream of one purpose for one item: the epoch for [`Purpose::Order`], else the place in the run's order.

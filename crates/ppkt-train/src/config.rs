@@ -1,6 +1,6 @@
 //! The whole configuration of a pretraining run.
 
-use ppkt_data::{BatchConfig, DataUri, Dataset, Split};
+use ppkt_data::{BatchConfig, DataUris, Dataset, Split};
 use ppkt_student::Arch;
 use ppkt_teacher::{ByteSize, TeacherOptions, TeacherUri};
 use serde::{Deserialize, Serialize};
@@ -63,7 +63,8 @@ impl Default for PretrainConfig {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DataConfig {
-    /// Data URI of the frames to train on, such as `nyuv2:DIR`; its held-out part is not trained on.
+    /// Data URI of the frames to train on, such as `nyuv2:DIR`, or several with ` + ` between them; their held-out parts
+    /// are not trained on.
     pub train: String,
     /// Data URI of the frames to validate on; empty: the held-out part of `train`.
     pub validation: String,
@@ -217,17 +218,17 @@ impl PretrainConfig {
 
     /// Opens the frames to train on.
     pub fn open_training(&self) -> Result<Box<dyn Dataset>> {
-        let uri: DataUri = self.data.train.parse()?;
+        let uri: DataUris = self.data.train.parse()?;
         Ok(uri.open(Split::Train)?)
     }
 
     /// Opens the held-out frames.
     pub fn open_validation(&self) -> Result<Box<dyn Dataset>> {
         if self.data.validation.is_empty() {
-            let uri: DataUri = self.data.train.parse()?;
+            let uri: DataUris = self.data.train.parse()?;
             return Ok(uri.open(Split::Validation)?);
         }
-        let uri: DataUri = self.data.validation.parse()?;
+        let uri: DataUris = self.data.validation.parse()?;
         Ok(uri.open(Split::All)?)
     }
 }

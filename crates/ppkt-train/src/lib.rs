@@ -1,8 +1,10 @@
 #![doc = include_str!("../README.md")]
 
 mod checkpoint;
+mod comparison;
 mod config;
 mod error;
+mod machine;
 mod metrics;
 mod model;
 mod objective;
@@ -22,11 +24,16 @@ mod tensorboard;
 mod validation;
 
 pub use checkpoint::{Checkpoint, RunState};
+pub use comparison::{
+    Choice, Comparison, ComparisonConfig, ComparisonRow, ComparisonRun, ComparisonSummary, PairedDifference,
+    Side, SideScores, compare,
+};
 pub use config::{
     CheckpointConfig, DataConfig, PictureConfig, PretrainConfig, StudentConfig, TeacherConfig,
     ValidationConfig,
 };
 pub use error::{Result, TrainError};
+pub use machine::{machine, processor, today};
 pub use metrics::{StageSeconds, StepMetrics};
 pub use model::{Model, Pass};
 pub use objective::{ObjectiveConfig, ObjectiveKind};

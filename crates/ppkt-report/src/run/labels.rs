@@ -56,6 +56,9 @@ pub struct LabelRun {
     /// Intersection over union of each class.
     #[serde(default)]
     pub iou: Vec<Option<f64>>,
+    /// Its folder, within that of the comparison.
+    #[serde(default)]
+    pub folder: Option<String>,
 }
 
 /// The runs of one share of labels.
@@ -136,6 +139,16 @@ impl LabelResults {
         let mut shares: Vec<f64> = self.table.iter().map(|r| r.share).collect();
         shares.sort_by(f64::total_cmp);
         shares.windows(2).find(|w| w[0] == w[1]).map(|w| format!("the share {} comes twice", w[0]))
+    }
+
+    /// The run that stands for the others on a page: the last side's first one at the smallest share, with the path of
+    /// its folder. `None` if there is none, or its folder lies outside the comparison's.
+    pub(crate) fn shown(&self) -> Option<(&LabelRun, &Path)> {
+        let (side, share) = (*self.sides().last()?, self.table.first()?.share);
+        let run = self.runs.iter().find(|r| r.side == side && r.share == share)?;
+        let folder = Path::new(run.folder.as_ref()?);
+        let within = folder.components().all(|c| matches!(c, std::path::Component::Normal(_)));
+        within.then_some((run, folder))
     }
 
     /// The sides, in the order in which the table first names them.

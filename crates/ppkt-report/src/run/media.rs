@@ -18,7 +18,7 @@ const MOST_WIDTH: u32 = 1_600;
 const MOST_DECODED_BYTES: u64 = 256 << 20;
 const JPEG_QUALITY: u8 = 86;
 /// Clouds of a page; each weighs up to half a megabyte in it.
-const MOST_CLOUDS: usize = 4;
+pub(crate) const MOST_CLOUDS: usize = 4;
 
 /// A picture, encoded for the page.
 #[derive(Debug)]
@@ -81,16 +81,16 @@ fn encode(path: &Path) -> std::result::Result<Picture, image::ImageError> {
     Ok(Picture { name: frame_name(path), width, height, jpeg })
 }
 
-/// The PLY files of a folder, in order.
-pub(crate) fn clouds(folder: &Path, notes: &mut Vec<String>) -> Result<Vec<Cloud>> {
+/// The PLY files of a folder, in order, at most so many.
+pub(crate) fn clouds(folder: &Path, most: usize, notes: &mut Vec<String>) -> Result<Vec<Cloud>> {
     let paths = files(folder, "ply")?;
-    if paths.len() > MOST_CLOUDS {
-        let more = paths.len() - MOST_CLOUDS;
+    if paths.len() > most {
+        let more = paths.len() - most;
         notes
             .push(format!("{more} more clouds are in samples/: they were left out to keep this page small."));
     }
     let mut clouds = Vec::new();
-    for path in paths.into_iter().take(MOST_CLOUDS) {
+    for path in paths.into_iter().take(most) {
         match SampleCloud::read(&path) {
             Ok(cloud) if cloud.points.is_empty() => {
                 notes.push(format!("The cloud {} was left out: it has no point.", file_name(&path)));

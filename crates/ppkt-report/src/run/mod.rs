@@ -38,22 +38,29 @@ pub(crate) struct Run {
     pub notes: Vec<String>,
 }
 
+/// The folder of a comparison that holds the pretraining.
+const PRETRAINING: &str = "pretrain";
+
 impl Run {
     /// Reads a folder.
     ///
     /// A file that is missing or half-written is noted; one that is nonsense is an error that names it. Pictures and
     /// clouds are only noted in either case: the page says more without them than an error does.
     pub(crate) fn read(folder: &Path) -> Result<Self> {
-        let mut run = Self { name: name_of(folder), ..Self::default() };
+        let results = LabelResults::read_if_there(&folder.join("results.json"))?;
+        // A comparison has no steps of its own, but may hold the pretraining that it is about.
+        let pretraining = folder.join(PRETRAINING);
+        let trained = if results.is_some() && pretraining.is_dir() { pretraining } else { folder.to_owned() };
+        let mut run = Self { name: name_of(folder), results, ..Self::default() };
         run.config = files::toml(&folder.join("config.toml"), "settings")?;
-        run.provenance = files::json(&folder.join("run.json"), "provenance")?;
-        run.steps = metrics::steps(&folder.join("metrics.jsonl"), &mut run.notes)?;
-        run.measured = metrics::measured(&folder.join("validation.jsonl"), &mut run.notes)?;
-        run.evaluation = Evaluation::read_if_there(&folder.join("eval.json"))?;
-        run.labelled = files::json(&folder.join("labels.json"), "list of labels")?;
-        run.results = LabelResults::read_if_there(&folder.join("results.json"))?;
-        run.pictures = media::pictures(&folder.join("pictures"), &mut run.notes)?;
-        run.clouds = media::clouds(&folder.join("samples"), &mut run.notes)?;
+        run.provenance = files::json(&trained.join("run.json"), "provenance")?;
+        run.steps = metrics::steps(&trained.join("metrics.jsonl"), &mut run.notes)?;
+        run.measured = metrics::measured(&trained.join("validation.jsonl"), &mut run.notes)?;
+        run.evaluation = Evaluation::read_if_there(&trained.join("eval.json"))?;
+        run.labelled = files::json(&trained.join("labels.json"), "list of labels")?;
+        run.pictures = media::pictures(&trained.join("pictures"), &mut run.notes)?;
+        run.clouds = media::clouds(&trained.join("samples"), media::MOST_CLOUDS, &mut run.notes)?;
+        run.read_shown(folder)?;
         if run.is_empty() {
             return Err(ReportError::NoRun { path: folder.to_owned() });
         }
@@ -61,13 +68,25 @@ impl Run {
         Ok(run)
     }
 
+    /// Scores and clouds of the run that stands for the others of a comparison.
+    fn read_shown(&mut self, folder: &Path) -> Result<()> {
+        let Some((_, place)) = self.results.as_ref().and_then(LabelResults::shown) else { return Ok(()) };
+        let place = folder.join(place);
+        self.evaluation = Evaluation::read_if_there(&place.join("eval.json"))?;
+        // Half of the page's clouds are of one, half of the other, where both have some.
+        let clouds = media::clouds(&place.join("samples"), media::MOST_CLOUDS / 2, &mut Vec::new())?;
+        self.clouds.truncate(media::MOST_CLOUDS - clouds.len());
+        self.clouds.splice(0..0, clouds);
+        Ok(())
+    }
+
     fn is_empty(&self) -> bool {
         self.config.is_none() && self.steps.is_empty() && self.evaluation.is_none() && self.results.is_none()
     }
 
     fn note_what_is_missing(&mut self) {
-        if self.results.is_some() && self.steps.is_empty() {
-            // A comparison has no steps of its own.
+        if self.results.is_some() {
+            // What a comparison lacks it need not have.
             return;
         }
         if self.config.is_none() {
@@ -112,7 +131,7 @@ impl Run {
     /// What kind of run this is, in a word or two.
     pub(crate) fn kind(&self) -> &'static str {
         match (&self.results, &self.evaluation, self.steps.is_empty()) {
-            (Some(_), _, true) => "label efficiency",
+            (Some(_), ..) => "label efficiency",
             (_, Some(_), true) => "evaluation",
             (_, Some(_), false) => "fine-tuning",
             _ => "pretraining",

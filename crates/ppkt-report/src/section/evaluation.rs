@@ -7,7 +7,7 @@ use crate::run::Run;
 use crate::run::evaluation::{ClassScore, Evaluation};
 
 pub(super) fn section(run: &Run) -> Markup {
-    html! { @if let Some(evaluation) = &run.evaluation { (scores(evaluation)) (confusion(evaluation)) } }
+    html! { @if let Some(evaluation) = &run.evaluation { (scores(evaluation, of_many(run))) (confusion(evaluation)) } }
 }
 
 /// A style for a class's colour; numbers only, so nothing of a file can leave it.
@@ -16,8 +16,15 @@ pub(super) fn swatch(colour: [u8; 3]) -> Markup {
     html! { span.swatch aria-hidden="true" style={ "background:rgb(" (r) " " (g) " " (b) ")" } {} }
 }
 
-fn scores(evaluation: &Evaluation) -> Markup {
+/// Which of a comparison's runs is shown.
+fn of_many(run: &Run) -> Option<String> {
+    let (shown, _) = run.results.as_ref()?.shown()?;
+    Some(format!("{}, {}, seed {}", shown.side, super::labels::share(shown.share), shown.seed))
+}
+
+fn scores(evaluation: &Evaluation, of: Option<String>) -> Markup {
     let looked_at = [
+        of,
         Some(format!("{} frames", grouped(evaluation.frames))).filter(|_| evaluation.frames > 0),
         Some(format!("{} points", grouped(evaluation.points))).filter(|_| evaluation.points > 0),
         Some(format!("part “{}”", evaluation.split)).filter(|_| !evaluation.split.is_empty()),

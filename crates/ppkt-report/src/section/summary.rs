@@ -44,7 +44,7 @@ pub(super) fn header(run: &Run) -> Markup {
 
 /// Who learns from whom on what.
 fn about(run: &Run) -> Option<String> {
-    if let Some(results) = run.results.as_ref().filter(|_| run.steps.is_empty()) {
+    if let Some(results) = &run.results {
         let sides: Vec<&str> = results.sides().into_iter().rev().collect();
         return Some(format!("{}: what labels are worth", sides.join(" against ")));
     }
@@ -74,7 +74,7 @@ fn facts(run: &Run) -> Vec<Fact> {
             Some(Fact::new(name, points, interval.unwrap_or_default()))
         }));
     }
-    if let Some(evaluation) = &run.evaluation {
+    if let Some(evaluation) = run.evaluation.as_ref().filter(|_| run.results.is_none()) {
         for (name, value) in
             [("mIoU", evaluation.miou), ("mAcc", evaluation.macc), ("accuracy", evaluation.accuracy)]
         {

@@ -135,3 +135,52 @@ fn a_large_run_stays_below_five_megabytes() {
     let notes = written.notes.join(" ");
     assert!(notes.contains("more pictures") && notes.contains("3 more clouds"), "{notes}");
 }
+
+#[test]
+fn a_comparison_shows_its_pretraining_and_one_of_its_runs() {
+    let (whole, _) = page(|folder| {
+        folders::comparison(folder);
+        let inner = |name: &str| {
+            let place = folder.join(name);
+            fs::create_dir_all(&place).unwrap();
+            place
+        };
+        folders::pretraining(&inner("pretrain"));
+        folders::finetuning(&inner("runs/first"));
+        let path = folder.join("results.json");
+        let mut results: serde_json::Value =
+            serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        results["runs"][1]["side"] = "pretrained".into();
+        results["runs"][1]["folder"] = "runs/first".into();
+        fs::write(&path, results.to_string()).unwrap();
+    });
+    for said in
+        ["Label efficiency", "Curves", "Confusion", "pretrained, 5\u{202f}% of labels, seed 2", "2D teacher"]
+    {
+        assert!(whole.contains(said), "{said}");
+    }
+    assert!(whole.contains("value=\"label\""), "clouds of the run that is shown");
+}
+
+#[test]
+fn a_comparison_reads_nothing_outside_its_folder() {
+    let root = tempfile::tempdir().unwrap();
+    let (inside, outside) = (root.path().join("inside"), root.path().join("outside"));
+    for place in [&inside.join("runs/first"), &outside] {
+        fs::create_dir_all(place).unwrap();
+        folders::finetuning(place);
+    }
+    for (place, shown) in
+        [("runs/first", true), ("../outside", false), (outside.to_string_lossy().as_ref(), false)]
+    {
+        folders::comparison(&inside);
+        let path = inside.join("results.json");
+        let mut results: serde_json::Value =
+            serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        results["runs"][1]["side"] = "pretrained".into();
+        results["runs"][1]["folder"] = place.into();
+        fs::write(&path, results.to_string()).unwrap();
+        let written = ppkt_report::write(&inside, None).unwrap();
+        assert_eq!(fs::read_to_string(written.page).unwrap().contains("Confusion"), shown, "{place}");
+    }
+}

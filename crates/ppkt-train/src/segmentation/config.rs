@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ppkt_data::{CloudConfig, DataUri, Dataset, LabelConfig, Split};
+use ppkt_data::{CloudConfig, DataUris, Dataset, LabelConfig, Split, Subset, keep_back};
 use ppkt_student::Arch;
 use serde::{Deserialize, Serialize};
 
@@ -88,6 +88,9 @@ pub struct FinetuneDataConfig {
     pub train: String,
     /// Data URI of the frames to measure on; empty: the held-out part of `train`.
     pub test: String,
+    /// Share of the scenes of `train` that is kept back: never trained on, and measured at the end beside the test
+    /// frames, so that settings can be chosen without looking at those.
+    pub validation_share: f64,
     /// Threads that prepare batches ahead of the training; 0 prepares them in line. Does not change results.
     pub workers: usize,
     /// Clouds that were read are kept in memory up to this, MiB. Does not change results.
@@ -96,7 +99,13 @@ pub struct FinetuneDataConfig {
 
 impl Default for FinetuneDataConfig {
     fn default() -> Self {
-        Self { train: String::new(), test: String::new(), workers: 1, memory_mib: 2048 }
+        Self {
+            train: String::new(),
+            test: String::new(),
+            validation_share: 0.0,
+            workers: 1,
+            memory_mib: 2048,
+        }
     }
 }
 
@@ -215,10 +224,18 @@ impl FinetuneConfig {
             })
     }
 
-    /// Opens the frames to train on, all of their labels.
-    pub(crate) fn open_training(&self) -> Result<Arc<dyn Dataset>> {
-        let uri: DataUri = self.data.train.parse()?;
-        Ok(Arc::from(uri.open(Split::Train)?))
+    /// Opens the frames to train on, all of their labels, and those kept back.
+    pub(crate) fn open_training(&self) -> Result<TrainingFrames> {
+        let uri: DataUris = self.data.train.parse()?;
+        let all: Arc<dyn Dataset> = Arc::from(uri.open(Split::Train)?);
+        let (train, back) = keep_back(all.as_ref(), self.data.validation_share)?;
+        if back.is_empty() {
+            return Ok(TrainingFrames { train: all, kept_back: None });
+        }
+        Ok(TrainingFrames {
+            train: Arc::new(Subset::new(all.clone(), train, "to train on")),
+            kept_back: Some(Arc::new(Subset::new(all, back, "kept back"))),
+        })
     }
 
     /// Opens the frames to measure on.
@@ -227,7 +244,14 @@ impl FinetuneConfig {
             true => (&self.data.train, Split::Validation),
             false => (&self.data.test, Split::All),
         };
-        let uri: DataUri = text.parse()?;
+        let uri: DataUris = text.parse()?;
         Ok(Arc::from(uri.open(split)?))
     }
+}
+
+/// Labelled frames, parted into those to train on and those to choose settings by.
+pub(crate) struct TrainingFrames {
+    pub(crate) train: Arc<dyn Dataset>,
+    /// None if none are kept back.
+    pub(crate) kept_back: Option<Arc<dyn Dataset>>,
 }

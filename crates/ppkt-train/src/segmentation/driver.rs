@@ -13,7 +13,7 @@ use ppkt_data::{
 use ppkt_objective::{ObjectiveError, SegmentationLoss};
 use serde::{Deserialize, Serialize};
 
-use super::config::{ClassWeights, FinetuneConfig};
+use super::config::{ClassWeights, FinetuneConfig, TrainingFrames};
 use super::evaluation::{TestSet, classes_of};
 use super::metrics::Scores;
 use super::network::{Segmenter, sparse_input};
@@ -85,13 +85,15 @@ pub struct FinetuneSummary {
     pub interrupted: bool,
     /// Scores on the held-out frames; none if the run was stopped.
     pub scores: Option<Scores>,
+    /// Scores on the frames kept back (`data.validation_share`), if there are any.
+    pub validation: Option<Scores>,
 }
 
 /// Runs (or resumes) a training on labels into the folder `out`.
 ///
 /// The same configuration gives the same losses and scores for any number of threads, and whether or not the run was
-/// stopped and resumed. The labelled share is listed in `labels.json`, scores are in `eval.json`, the network is
-/// `student.safetensors`.
+/// stopped and resumed. The labelled share is listed in `labels.json`, scores are in `eval.json` (those on
+/// the frames kept back in `validation.json`), the network is `student.safetensors`.
 ///
 /// # Errors
 /// [`TrainError`]; whatever happens, checkpoints written before stay as they are.
@@ -104,8 +106,10 @@ pub fn finetune(
 ) -> Result<FinetuneSummary> {
     config.check()?;
     let clock = Instant::now();
-    let all = config.open_training()?;
-    let test = TestSet::new(config.open_test()?, config.batch.clone(), config.measure.clone())?;
+    let TrainingFrames { train: all, kept_back } = config.open_training()?;
+    let measured = |frames| TestSet::new(frames, config.batch.clone(), config.measure.clone());
+    let test = measured(config.open_test()?)?;
+    let validation = kept_back.map(measured).transpose()?;
     let classes = classes_of(all.as_ref())?;
     if classes.names() != test.classes().names() {
         return Err(TrainError::Config(
@@ -156,7 +160,7 @@ pub fn finetune(
     if start == Start::Resume {
         run.load_checkpoint(observer)?;
     }
-    run.train(&loader, &test, observer, stop)
+    run.train(&loader, &test, validation.as_ref(), observer, stop)
 }
 
 /// The run folder to go on with, if a run was begun there; its settings must be the same where they decide results.
@@ -253,6 +257,7 @@ impl Run<'_> {
         &mut self,
         loader: &Loader<LabelledFrames>,
         test: &TestSet,
+        validation: Option<&TestSet>,
         observer: &mut dyn Observer,
         stop: &AtomicBool,
     ) -> Result<FinetuneSummary> {
@@ -288,16 +293,20 @@ impl Run<'_> {
             self.save_checkpoint(&metrics, observer)?;
         }
         self.network.save(&self.folder.student(), &self.config.batch, test.classes())?;
-        let scores = match interrupted {
-            true => None,
-            false => {
-                let samples = self.folder.root().join("samples");
-                let scores = test.measure(&self.network, Some(&samples), observer)?;
-                write_json(&self.folder.root().join("eval.json"), &scores)?;
-                events.scalars(self.state.steps_done, &[("test/miou", scores.miou)])?;
-                Some(scores)
+        let (mut scores, mut kept_back) = (None, None);
+        if !interrupted {
+            let root = self.folder.root();
+            if let Some(validation) = validation {
+                let scores = validation.measure(&self.network, None, observer)?;
+                write_json(&root.join("validation.json"), &scores)?;
+                kept_back = Some(scores);
             }
-        };
+            let measured = test.measure(&self.network, Some(&root.join("samples")), observer)?;
+            // Last, so that whoever finds this file knows that the run is complete.
+            write_json(&root.join("eval.json"), &measured)?;
+            events.scalars(self.state.steps_done, &[("test/miou", measured.miou)])?;
+            scores = Some(measured);
+        }
         Ok(FinetuneSummary {
             run: self.folder.root().to_owned(),
             steps: self.state.steps_done,
@@ -309,6 +318,7 @@ impl Run<'_> {
             labelled: self.labelled,
             interrupted,
             scores,
+            validation: kept_back,
         })
     }
 

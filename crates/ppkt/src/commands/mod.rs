@@ -1,5 +1,6 @@
 //! The commands: one file each.
 
+mod bench_labels;
 mod data;
 mod demo;
 mod doctor;
@@ -25,6 +26,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Command::Finetune(finetune) => finetune::run(finetune, "segmentation", json),
         Command::Probe(probe) => finetune::run(probe, "probe", json),
         Command::Eval(eval) => eval::run(eval, json),
+        Command::BenchLabels(bench) => bench_labels::run(bench, json),
         Command::Data(data) => data::run(data, json),
         Command::Teacher(teacher) => teacher::run(teacher, json),
         Command::Report(report) => report::run(report, json),

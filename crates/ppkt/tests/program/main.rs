@@ -4,6 +4,7 @@
 
 mod cache;
 mod common;
+mod comparison;
 mod faults;
 mod labels;
 mod pages;

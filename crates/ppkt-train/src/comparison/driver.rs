@@ -1,0 +1,309 @@
+//! The driver of a comparison: trainings on labels, one after the other, each in a folder of its own.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::config::ComparisonConfig;
+use super::results::{Choice, Comparison, ComparisonRun, Side, Training, table};
+use crate::error::{Result, TrainError};
+use crate::machine::{machine, today};
+use crate::metrics::StepMetrics;
+use crate::observer::Observer;
+use crate::pretrain::{Start, pretrain};
+use crate::recipe::{first_difference, resolve, to_toml};
+use crate::run_folder::{RunFolder, read_json, write_json};
+use crate::segmentation::{FinetuneConfig, FinetuneMetrics, Scores, finetune};
+use crate::validation::Retrieval;
+
+/// How a comparison went.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ComparisonSummary {
+    /// Its folder.
+    pub run: PathBuf,
+    /// Seconds of this sitting.
+    pub seconds: f64,
+    /// Trainings on labels that are complete, of all.
+    pub runs: (usize, usize),
+    /// Whether it was stopped before its end.
+    pub interrupted: bool,
+    /// What was found so far; none if not one training is complete.
+    pub results: Option<Comparison>,
+}
+
+/// Runs (or resumes) a comparison in the folder `out`:
+///
+/// ```text
+/// out/
+///   config.toml                                  as resolved
+///   pretrain/                                    the pretraining, where it is part of the comparison
+///   runs/share-0.05/pretrained/lr-0.01/seed-1/   one training on labels each, without its checkpoints
+///   results.json                                 written anew after every training
+/// ```
+///
+/// For each share and each side the learning rate is chosen with the first seed, by the mean intersection over union on
+/// the frames kept back; test frames play no part in it. `command` is what `results.json` says repeats it.
+///
+/// # Errors
+/// [`TrainError`]; trainings that are complete stay, and are not done again when the comparison is resumed.
+pub fn compare(
+    config: &ComparisonConfig,
+    out: &Path,
+    command: &str,
+    start: Start,
+    observer: &mut dyn Observer,
+    stop: &AtomicBool,
+) -> Result<ComparisonSummary> {
+    config.check()?;
+    let begun = match start {
+        Start::Fresh => None,
+        Start::Resume => begun_before(config, out)?,
+    };
+    let folder = match begun {
+        Some(folder) => folder,
+        None => RunFolder::create(out, &to_toml(config)?)?,
+    };
+    let mut observer = SaysOnce { inner: observer, said: HashSet::new() };
+    let mut comparing = Comparing {
+        config,
+        folder,
+        command,
+        from: config.finetune.from.clone(),
+        observer: &mut observer,
+        stop,
+        clock: Instant::now(),
+        trained: (0, Duration::ZERO),
+        complete: HashSet::new(),
+        choices: Vec::new(),
+        runs: Vec::new(),
+        classes: Vec::new(),
+    };
+    let complete = comparing.all()?;
+    Ok(ComparisonSummary {
+        run: comparing.folder.root().to_owned(),
+        seconds: comparing.clock.elapsed().as_secs_f64(),
+        runs: (comparing.complete.len(), config.n_runs()),
+        interrupted: !complete,
+        results: (!comparing.runs.is_empty()).then(|| comparing.results()),
+    })
+}
+
+/// The folder to go on with, if a comparison was begun there with the same settings.
+fn begun_before(config: &ComparisonConfig, out: &Path) -> Result<Option<RunFolder>> {
+    let Some(folder) = RunFolder::open(out)? else { return Ok(None) };
+    let mut there: ComparisonConfig = resolve(&folder.config().to_string_lossy(), &[])?;
+    there.finetune.data.workers = config.finetune.data.workers;
+    there.finetune.data.memory_mib = config.finetune.data.memory_mib;
+    match first_difference(&there, config) {
+        Some(difference) => Err(TrainError::Config(format!(
+            "the comparison to resume was begun with other settings: {difference}; resume it without settings, or \
+             begin another with --out: {out:?}"
+        ))),
+        None => Ok(Some(folder)),
+    }
+}
+
+/// Everything that lives through a comparison.
+struct Comparing<'a, 'o> {
+    config: &'a ComparisonConfig,
+    folder: RunFolder,
+    command: &'a str,
+    /// The pretrained weights.
+    from: String,
+    observer: &'a mut SaysOnce<'o>,
+    stop: &'a AtomicBool,
+    clock: Instant,
+    /// Trainings done in this sitting, and the time they took.
+    trained: (u32, Duration),
+    /// Folders of the trainings that are complete; that of the first seed and the chosen rate is met twice.
+    complete: HashSet<PathBuf>,
+    choices: Vec<Choice>,
+    runs: Vec<ComparisonRun>,
+    classes: Vec<String>,
+}
+
+impl Comparing<'_, '_> {
+    /// Whether it came to its end.
+    fn all(&mut self) -> Result<bool> {
+        if let Some(config) = &self.config.pretrain {
+            let place = self.folder.root().join("pretrain");
+            let start = start_in(&place);
+            self.observer.inner.message(&format!("pretraining, {} steps", config.steps));
+            let summary = pretrain(config, &place, start, self.observer, self.stop)?;
+            if summary.interrupted {
+                return Ok(false);
+            }
+            self.from = place.to_string_lossy().into_owned();
+        }
+        for &share in &self.config.shares {
+            for side in Side::BOTH {
+                let Some(lr) = self.choose(share, side)? else { return Ok(false) };
+                for &seed in &self.config.seeds {
+                    let training = Training { share, side, lr, seed };
+                    let Some((scores, _)) = self.trained(training)? else { return Ok(false) };
+                    self.classes = scores.classes.iter().map(|c| c.name.clone()).collect();
+                    self.runs.push(ComparisonRun::new(training, &scores));
+                    write_json(&self.folder.root().join("results.json"), &self.results())?;
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// The learning rate of a side at a share; `None` if the comparison was stopped.
+    fn choose(&mut self, share: f64, side: Side) -> Result<Option<f64>> {
+        let lrs = self.config.lrs(side);
+        if let [lr] = lrs {
+            return Ok(Some(*lr));
+        }
+        let seed = self.config.seeds[0];
+        let mut tried: Vec<(f64, f64)> = Vec::new();
+        for &lr in lrs {
+            let training = Training { share, side, lr, seed };
+            let Some((_, validation)) = self.trained(training)? else { return Ok(None) };
+            let missing = || TrainError::Config("no frames were kept back to choose by".into());
+            tried.push((lr, validation.ok_or_else(missing)?.miou));
+        }
+        // Of equals the first.
+        let best = tried.iter().fold(tried[0], |best, t| if t.1 > best.1 { *t } else { best }).0;
+        self.choices.extend(tried.iter().map(|&(lr, validation_miou)| Choice {
+            share,
+            side,
+            lr,
+            validation_miou,
+            chosen: lr == best,
+        }));
+        Ok(Some(best))
+    }
+
+    /// The scores of one training on the test frames and on those kept back, from its folder where it is complete;
+    /// `None` if it was stopped.
+    fn trained(&mut self, training: Training) -> Result<Option<(Scores, Option<Scores>)>> {
+        let place = self.folder.root().join(training.folder());
+        let (scored, kept_back) = (place.join("eval.json"), place.join("validation.json"));
+        let read = || -> Result<(Scores, Option<Scores>)> {
+            Ok((read_json(&scored)?, kept_back.is_file().then(|| read_json(&kept_back)).transpose()?))
+        };
+        if scored.is_file() {
+            let scores = read()?;
+            self.complete.insert(place);
+            return Ok(Some(scores));
+        }
+        if self.stop.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        self.announce(training);
+        let mut config: FinetuneConfig = self.config.finetune.clone();
+        config.seed = training.seed;
+        config.labels.share = training.share;
+        config.optimizer.lr = training.lr;
+        config.from = match training.side {
+            Side::Scratch => String::new(),
+            Side::Pretrained => self.from.clone(),
+        };
+        let began = Instant::now();
+        let summary = finetune(&config, &place, start_in(&place), self.observer, self.stop)?;
+        let Some(scores) = summary.scores else { return Ok(None) };
+        self.trained = (self.trained.0 + 1, self.trained.1 + began.elapsed());
+        // The run is complete, and its network in a file of its own; dozens of runs would fill a disk with the rest.
+        let checkpoints = place.join("checkpoints");
+        std::fs::remove_dir_all(&checkpoints)
+            .map_err(|e| TrainError::io("remove the checkpoints of a complete run", &checkpoints, e))?;
+        self.complete.insert(place);
+        let kept = summary
+            .validation
+            .as_ref()
+            .map_or(String::new(), |v| format!(", kept back {:.1} %", 100.0 * v.miou));
+        let line = format!("  mIoU {:.1} %{kept}, {:.0} s", 100.0 * scores.miou, summary.seconds);
+        self.observer.inner.message(&line);
+        Ok(Some((scores, summary.validation)))
+    }
+
+    fn announce(&mut self, Training { share, side, lr, seed }: Training) {
+        let n = self.config.n_runs();
+        let left = match self.trained {
+            (0, _) => String::new(),
+            (trained, time) => {
+                let minutes = (time / trained * (n - self.complete.len()) as u32).as_secs_f64() / 60.0;
+                format!("; about {minutes:.0} min left")
+            }
+        };
+        let text = format!(
+            "training {} of {n}: {} % of the labels, {}, learning rate {lr}, seed {seed}{left}",
+            self.complete.len() + 1,
+            // Rounded, because 0.07 × 100 is not 7.
+            (share * 1e6).round() / 1e4,
+            side.name(),
+        );
+        self.observer.inner.message(&text);
+    }
+
+    fn results(&self) -> Comparison {
+        Comparison {
+            task: "segmentation".into(),
+            metric: "miou".into(),
+            classes: self.classes.clone(),
+            settings: self.config.clone(),
+            machine: machine(),
+            date: today(),
+            command: self.command.to_owned(),
+            choices: self.choices.clone(),
+            runs: self.runs.clone(),
+            table: table(&self.config.shares, &self.runs),
+        }
+    }
+}
+
+/// A folder in which a run was begun is gone on with.
+fn start_in(place: &Path) -> Start {
+    if RunFolder::config_in(place).is_file() { Start::Resume } else { Start::Fresh }
+}
+
+/// Says to another observer whatever its runs say, but the same sentence only once: dozens of runs have the same notes.
+struct SaysOnce<'o> {
+    inner: &'o mut dyn Observer,
+    said: HashSet<String>,
+}
+
+impl Observer for SaysOnce<'_> {
+    fn message(&mut self, text: &str) {
+        if self.said.insert(text.to_owned()) {
+            self.inner.message(text);
+        }
+    }
+
+    fn progress(&mut self, task: &str, done: u64, total: u64) {
+        self.inner.progress(task, done, total);
+    }
+
+    fn progress_done(&mut self, task: &str) {
+        self.inner.progress_done(task);
+    }
+
+    fn begin(&mut self, first_step: u64, steps: u64) {
+        self.inner.begin(first_step, steps);
+    }
+
+    fn step(&mut self, metrics: &StepMetrics) {
+        self.inner.step(metrics);
+    }
+
+    fn trained(&mut self, metrics: &FinetuneMetrics) {
+        self.inner.trained(metrics);
+    }
+
+    fn validated(&mut self, steps_done: u64, retrieval: &Retrieval) {
+        self.inner.validated(steps_done, retrieval);
+    }
+
+    fn checkpointed(&mut self, place: &Path) {
+        self.inner.checkpointed(place);
+    }
+
+    fn end(&mut self) {
+        self.inner.end();
+    }
+}
