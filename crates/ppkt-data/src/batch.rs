@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::augment::{Augment2d, Augment3d};
 use crate::link::LinkConfig;
-use crate::{DataError, setting};
+use crate::{DataError, VoxelConfig, setting};
 
 /// A pixel and the voxel that holds the point it sees.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -155,6 +155,16 @@ impl Default for BatchConfig {
 }
 
 impl BatchConfig {
+    /// How the cloud of a frame becomes voxels.
+    pub fn voxels(&self) -> VoxelConfig {
+        VoxelConfig {
+            voxel_size_m: self.voxel_size_m,
+            coordinates: self.coordinates,
+            voxel_angle_deg: self.voxel_angle_deg,
+            features: self.features.clone(),
+        }
+    }
+
     /// The same sizes and features, with nothing left to chance but the thinning of points and pairs.
     #[must_use]
     pub fn without_augmentation(self) -> Self {

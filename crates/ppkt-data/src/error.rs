@@ -205,6 +205,17 @@ pub enum DataError {
         /// The file.
         path: PathBuf,
     },
+    /// A cloud without something that a network is to be fed with.
+    #[error(
+        "the network takes {what}, and the points of this file have none; give a cloud with {what}, or a network that \
+         was trained without it (its batch.features): {path:?}"
+    )]
+    Lacking {
+        /// `colour` or `intensity`.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+    },
     /// A frame without a single point that can be used.
     #[error("frame {frame} has no usable point: {problem}")]
     NoPoints {
@@ -268,6 +279,7 @@ impl DataError {
                 | Self::EmptySplit { .. }
                 | Self::Descriptor { .. }
                 | Self::Undecided { .. }
+                | Self::Lacking { .. }
         )
     }
 
@@ -287,7 +299,8 @@ impl DataError {
             | Self::Label { path, .. }
             | Self::Text { path, .. }
             | Self::Pose { path, .. }
-            | Self::Camera { path, .. } => Some(path),
+            | Self::Camera { path, .. }
+            | Self::Lacking { path, .. } => Some(path),
             _ => None,
         }
     }

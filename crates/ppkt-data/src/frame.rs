@@ -1,10 +1,10 @@
 //! From one scene to its part of a batch: link, thin, augment, voxelise.
 
-use ppkt_geometry::{VoxelError, Voxels, voxelise, voxelise_cylindrical};
+use ppkt_geometry::Voxels;
 use rand_chacha::ChaCha8Rng;
 
 use crate::augment::ImageMap;
-use crate::batch::{Batch, BatchConfig, Coordinates, Pair, PointFeature};
+use crate::batch::{Batch, BatchConfig, Pair, PointFeature};
 use crate::link::{Link, link};
 use crate::random::{Purpose, stream, subset};
 use crate::{Cloud, DataError, Scene, View};
@@ -75,7 +75,9 @@ pub(crate) fn prepare_and_place(
         viewpoint: viewpoint.map(|t| [t.x as f32, t.y as f32, t.z as f32]),
     });
     config.augment3d.apply(&mut frame.cloud, &mut draws.cloud);
-    let voxels = voxels_of(&frame.cloud.points, config)
+    let voxels = config
+        .voxels()
+        .voxels(&frame.cloud.points)
         .map_err(|e| DataError::BadScene { frame: name, problem: format!("{e}; is it in metres?") })?;
     part.coords = voxels.coords.iter().map(|&[x, y, z]| [0, x, y, z]).collect();
     part.features = features(&frame.cloud, &config.features, &voxels);
@@ -199,16 +201,6 @@ pub(crate) fn check_features(scene: &Scene, wanted: &[PointFeature]) -> Result<(
         &wanted,
         &format!("without intensity, which frame {} was not measured with", scene.name),
     )
-}
-
-fn voxels_of(points: &[[f32; 3]], config: &BatchConfig) -> Result<Voxels, VoxelError> {
-    let size_m = config.voxel_size_m;
-    match config.coordinates {
-        Coordinates::Cartesian => voxelise(points, size_m),
-        Coordinates::Cylindrical => {
-            voxelise_cylindrical(points, size_m, config.voxel_angle_deg.to_radians(), size_m)
-        }
-    }
 }
 
 /// Features of the voxels: each the mean over its points.

@@ -2,6 +2,7 @@
 
 mod augment;
 mod batch;
+mod cloud_file;
 mod dataset;
 mod error;
 mod frame;
@@ -24,9 +25,11 @@ mod stream;
 mod synth;
 mod uri;
 mod verify;
+mod voxel_cloud;
 
 pub use augment::{Augment2d, Augment3d, CloudColour, ColourJitter, Elastic, ImageMap};
 pub use batch::{Batch, BatchConfig, Coordinates, OnDamaged, Pair, PointFeature};
+pub use cloud_file::{CloudFile, CloudFileOptions};
 pub use dataset::{Classes, Dataset, Split};
 pub use error::DataError;
 pub use frame::SeenPoints;
@@ -46,3 +49,4 @@ pub use stream::BatchStream;
 pub use synth::write_frames;
 pub use uri::{DataUri, OptionHelp, Scheme};
 pub use verify::{ClassShare, DepthSummary, Fault, Registration, Report, Severity, verify};
+pub use voxel_cloud::{VoxelCloud, VoxelConfig};

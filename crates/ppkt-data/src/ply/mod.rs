@@ -153,6 +153,11 @@ impl Ply {
         self.columns.iter().map(|(name, column)| (name.as_str(), column))
     }
 
+    /// All properties, in the order of the file, to keep.
+    pub(crate) fn into_columns(self) -> Vec<(String, PlyColumn)> {
+        self.columns
+    }
+
     /// Reads the vertices of a file.
     ///
     /// # Errors
