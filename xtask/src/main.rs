@@ -2,6 +2,7 @@
 
 mod bench;
 mod check;
+mod goldens;
 mod rules;
 mod teacher_tiny;
 
@@ -22,6 +23,8 @@ enum Task {
     /// Measures one section for `bench`
     #[command(hide = true)]
     BenchWorker(bench::Worker),
+    /// Makes the fixtures of the teacher's tests anew with torchvision, timm and transformers (needs Python)
+    Goldens(goldens::Goldens),
     /// Trains the embedded teacher on labels of rendered rooms, and writes its weights and README
     TeacherTiny(teacher_tiny::TeacherTiny),
 }
@@ -31,6 +34,7 @@ fn main() -> anyhow::Result<()> {
         Task::Check(options) => check::run(&options),
         Task::Bench(task) => task.run(),
         Task::BenchWorker(task) => task.run(),
+        Task::Goldens(task) => task.run(),
         Task::TeacherTiny(task) => task.run(),
     }
 }

@@ -24,9 +24,20 @@ pub enum TeacherError {
 
     /// The file is something else, or damaged.
     #[error(
-        "not a safetensors file ({reason}); download it again, or convert it with the safetensors package: {path:?}"
+        "neither a safetensors file nor one of PyTorch ({reason}); download it again, or convert it with the safetensors package: {path:?}"
     )]
     NotSafetensors {
+        /// What is wrong with it.
+        reason: String,
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// The file begins as those of PyTorch, but no tensors can be read from it.
+    #[error(
+        "no tensors can be read from this file of PyTorch ({reason}); download it again, or save the network's state_dict with a recent PyTorch or with safetensors: {path:?}"
+    )]
+    NotCheckpoint {
         /// What is wrong with it.
         reason: String,
         /// The file.
@@ -98,7 +109,7 @@ pub enum TeacherError {
 
     /// The names of the tensors are of no family that is known here.
     #[error(
-        "no known network among {n_tensors} tensors (the first are {first:?}); ResNet and ViT with torchvision, timm or transformers names are read: {path:?}"
+        "no known network among {n_tensors} tensors (the first are {first:?}); ResNet, ConvNeXt and ViT with the names of torchvision, timm, transformers or their authors are read: {path:?}"
     )]
     UnknownFamily {
         /// How many tensors there are.
@@ -111,7 +122,7 @@ pub enum TeacherError {
 
     /// A tensor belongs to a part of the network that is not read, without which its features would be wrong.
     #[error(
-        "tensor {tensor:?} belongs to a part of the network that is not read here; take a plain ResNet or ViT: {path:?}"
+        "tensor {tensor:?} belongs to a part of the network that is not read here; take a plain ResNet, ConvNeXt or ViT: {path:?}"
     )]
     UnknownPart {
         /// Its name in the file.

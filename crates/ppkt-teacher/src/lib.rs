@@ -3,11 +3,12 @@
 //! ## Inside
 //!
 //! [`open`] turns a [`TeacherUri`] into a [`Teacher`]: files are found (`hub`, for the Hub), their tensors renamed to one
-//! scheme (`weights`), the architecture read from these (`resnet`, `vit`) and packed for the `engine`.
-//! [`ResNet`] and [`VisionTransformer`] are there for those who want the activations of each stage or class scores.
+//! scheme (`weights`), the architecture read from these (`resnet`, `convnext`, `vit`) and packed for the `engine`.
+//! [`ResNet`], [`ConvNext`] and [`VisionTransformer`] are there for those who want the activations of each stage or class scores.
 //! The [`UpsampleProjection`] is the one part that learns, and it is ordinary candle.
 
 mod cache;
+mod convnext;
 mod engine;
 mod error;
 mod hub;
@@ -25,6 +26,7 @@ mod vit;
 mod weights;
 
 pub use cache::{ByteSize, CacheError, CacheReport, Cached, FeatureCache};
+pub use convnext::ConvNext;
 pub use error::TeacherError;
 #[cfg(feature = "hub")]
 pub use hub::{Hub, HubSettings};

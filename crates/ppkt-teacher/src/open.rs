@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::convnext::ConvNext;
 use crate::error::TeacherError;
 use crate::hub;
 use crate::inspection::Inspection;
@@ -15,9 +16,10 @@ use crate::weights::Weights;
 /// The network inside the program: trained on rendered rooms, see `assets/README.md`.
 static TINY: &[u8] = include_bytes!("../assets/tiny.safetensors");
 
-/// A network of either family.
+/// A network of any family.
 enum Network {
     ResNet(Box<ResNet>),
+    ConvNext(Box<ConvNext>),
     VisionTransformer(Box<VisionTransformer>),
 }
 
@@ -42,6 +44,7 @@ enum Network {
 pub fn open(uri: &TeacherUri, options: &TeacherOptions) -> Result<Box<dyn Teacher>, TeacherError> {
     Ok(match read(uri, options)? {
         Network::ResNet(net) => net,
+        Network::ConvNext(net) => net,
         Network::VisionTransformer(net) => net,
     })
 }
@@ -53,6 +56,7 @@ pub fn open(uri: &TeacherUri, options: &TeacherOptions) -> Result<Box<dyn Teache
 pub fn inspect(uri: &TeacherUri, options: &TeacherOptions) -> Result<Inspection, TeacherError> {
     Ok(match read(uri, options)? {
         Network::ResNet(net) => net.inspection().clone(),
+        Network::ConvNext(net) => net.inspection().clone(),
         Network::VisionTransformer(net) => net.inspection().clone(),
     })
 }
@@ -72,6 +76,7 @@ fn read(uri: &TeacherUri, options: &TeacherOptions) -> Result<Network, TeacherEr
     };
     Ok(match weights.family {
         Family::ResNet => Network::ResNet(Box::new(ResNet::from_weights(weights, options)?)),
+        Family::ConvNext => Network::ConvNext(Box::new(ConvNext::from_weights(weights, options)?)),
         Family::VisionTransformer => {
             Network::VisionTransformer(Box::new(VisionTransformer::from_weights(weights, options)?))
         }

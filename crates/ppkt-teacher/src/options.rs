@@ -1,6 +1,7 @@
 //! What a user may choose about a teacher.
 
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,7 @@ use crate::error::TeacherError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Stage {
-    /// `layer1` to `layer4` of a residual network, counted from 1.
+    /// `layer1` to `layer4` of a convolutional network, counted from 1.
     Layer(u8),
     /// `block0`, `block1`, … of a transformer, counted from 0 as in its tensors' names.
     Block(u16),
@@ -33,7 +34,7 @@ impl FromStr for Stage {
         let layer = text.strip_prefix("layer").and_then(|t| t.parse().ok()).filter(|i| (1..=4).contains(i));
         let block = text.strip_prefix("block").and_then(|t| t.parse().ok());
         layer.map(Self::Layer).or(block.map(Self::Block)).ok_or_else(|| {
-            format!("{text:?} is no stage: write layer1 to layer4 (residual networks) or block0, block1, … (transformers)")
+            format!("{text:?} is no stage: write layer1 to layer4 (convolutional networks) or block0, block1, … (transformers)")
         })
     }
 }
@@ -72,11 +73,13 @@ pub struct TeacherOptions {
     /// Where the features are taken: `layer1` to `layer4`, or `block0`, `block1`, …; the last one in the file by
     /// default.
     pub stage: Option<Stage>,
-    /// Transformers: several blocks instead of one; their features are put side by side, in this order.
+    /// Several stages instead of one; their features are put side by side, in this order. Where they are of different
+    /// resolution, as in convolutional networks, coarser ones are interpolated to the grid of the finest.
     pub stages: Vec<Stage>,
     /// What is taken as a feature.
     pub features: Features,
-    /// Transformers: whether the last norm follows every chosen block, as it does by default.
+    /// Transformers: whether the last norm follows every chosen block, as it does by default. ConvNeXt: whether it
+    /// follows `layer4`, as it does by default in DINOv3's only.
     pub last_norm: Option<bool>,
     /// Bottleneck networks: whether a stage's stride sits in its first 1×1 convolution (the original ResNet, Caffe,
     /// Keras) and not in the 3×3 (torchvision, timm). By default as the file's metadata says, else in the 3×3.
@@ -105,16 +108,38 @@ impl TeacherOptions {
         Ok(if self.stages.is_empty() { self.stage.into_iter().collect() } else { self.stages.clone() })
     }
 
-    /// The error for an option of transformers, if there is one.
-    pub(crate) fn refuse_transformers(&self) -> Result<(), TeacherError> {
-        let given = [
-            ("stages", !self.stages.is_empty()),
-            ("features", self.features != Features::Stages),
-            ("last_norm", self.last_norm.is_some()),
-        ];
-        let why = "it is no transformer; leave the option out";
-        match given.into_iter().find(|(_, given)| *given) {
-            Some((option, _)) => Err(TeacherError::Option { option, why: why.to_owned() }),
+    /// The stages of a convolutional network with so many in its file that are asked for, counted from 0; its last one by
+    /// default.
+    pub(crate) fn chosen_layers(&self, present: usize, path: &Path) -> Result<Vec<usize>, TeacherError> {
+        let asked = self.chosen_stages()?;
+        if asked.is_empty() {
+            return Ok(vec![present - 1]);
+        }
+        let layer = |stage: Stage| match stage {
+            Stage::Layer(i) if (1..=present).contains(&usize::from(i)) => Ok(usize::from(i) - 1),
+            asked => Err(TeacherError::StageAbsent {
+                asked,
+                present: match present {
+                    1 => "layer1 only".to_owned(),
+                    n => format!("layer1 to layer{n}"),
+                },
+                path: path.to_owned(),
+            }),
+        };
+        asked.into_iter().map(layer).collect()
+    }
+
+    /// The error for the first of these options that is given, for a network that has no use for it.
+    pub(crate) fn refuse(&self, options: &[&'static str], why: &str) -> Result<(), TeacherError> {
+        let given = |option: &str| match option {
+            "features" => self.features != Features::Stages,
+            "last_norm" => self.last_norm.is_some(),
+            "stride_in_1x1" => self.stride_in_1x1.is_some(),
+            "replace_stride_with_dilation" => self.replace_stride_with_dilation != [false; 3],
+            _ => unreachable!("options that some network refuses"),
+        };
+        match options.iter().find(|option| given(option)) {
+            Some(option) => Err(TeacherError::Option { option, why: format!("{why}; leave the option out") }),
             None => Ok(()),
         }
     }

@@ -14,6 +14,8 @@ use crate::images::{FeatureMap, Images};
 pub enum Family {
     /// Residual convolutional network (He et al. 2016, arXiv 1512.03385).
     ResNet,
+    /// Convolutional network of depthwise convolutions and layer norms (Liu et al. 2022, arXiv 2201.03545).
+    ConvNext,
     /// Vision transformer (Dosovitskiy et al. 2021, arXiv 2010.11929; DeiT, arXiv 2012.12877).
     VisionTransformer,
 }
@@ -22,6 +24,7 @@ impl fmt::Display for Family {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::ResNet => "ResNet",
+            Self::ConvNext => "ConvNeXt",
             Self::VisionTransformer => "vision transformer",
         })
     }

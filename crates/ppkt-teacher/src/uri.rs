@@ -11,7 +11,7 @@ use std::str::FromStr;
 /// | `hf:org/name` | a repository of the Hugging Face Hub, branch `main` |
 /// | `hf:org/name@revision` | the same at a branch, tag or commit |
 /// | `hf:org/name:file` | the same, with weights of another name than `model.safetensors` |
-/// | `file:PATH` | a safetensors file, with `config.json` beside it if it needs one |
+/// | `file:PATH` | a safetensors file or a checkpoint of PyTorch, with `config.json` beside it if it needs one |
 /// | `builtin:tiny` | the small network inside the program |
 ///
 /// ```
@@ -81,7 +81,7 @@ pub enum UriError {
 
 /// What the writer may have meant.
 fn hint(text: &str) -> String {
-    if text.ends_with(".safetensors") {
+    if [".safetensors", ".pth", ".pt", ".pth.tar", ".bin"].iter().any(|end| text.ends_with(end)) {
         return format!("; did you mean \"file:{text}\"?");
     }
     if text == "tiny" || check_repository(text).is_ok() {
@@ -203,6 +203,7 @@ mod tests {
             ("", "write hf:"),
             ("resnet50", "write hf:"),
             ("resnet50.safetensors", "did you mean \"file:resnet50.safetensors\""),
+            ("runs/dino.pth", "did you mean \"file:runs/dino.pth\""),
             ("timm/resnet50", "did you mean \"hf:timm/resnet50\""),
             ("tiny", "did you mean \"builtin:tiny\""),
             ("http://example.org/x", "write hf:"),

@@ -1,4 +1,4 @@
-//! Networks of random weights against timm and transformers: kinds of blocks, dilation, strides, every naming, other
+//! Networks of random weights against torchvision, timm and transformers: kinds of blocks, dilation, strides, every naming, other
 //! grids of positions. The folder `goldens` holds the files, what made them, and its versions.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -22,7 +22,8 @@ fn features_are_those_of_timm_and_transformers() {
         let what = case.file_name().unwrap().to_string_lossy().into_owned();
         let options: TeacherOptions =
             serde_json::from_slice(&std::fs::read(case.join("options.json")).unwrap()).unwrap();
-        let uri = TeacherUri::File(case.join("model.safetensors"));
+        let model = ["model.safetensors", "model.pth"].map(|name| case.join(name));
+        let uri = TeacherUri::File(model.into_iter().find(|path| path.exists()).unwrap());
         let teacher = open(&uri, &options).unwrap_or_else(|e| panic!("{what}: {e}"));
 
         let expected = Vectors::load(&case.join("expected.safetensors"));
@@ -34,8 +35,24 @@ fn features_are_those_of_timm_and_transformers() {
         assert_close(&what, &got, &expected.f64s("features"), TOLERANCE);
 
         // Parts that make no features: of training, and the text half of a pair.
-        const OTHERS: [&str; 6] =
-            ["pooler", "mask_token", "text_", "visual_projection", "logit_", "vision_model.head."];
+        const OTHERS: [&str; 16] = [
+            "pooler",
+            "mask_token",
+            "text_",
+            "visual_projection",
+            "logit_",
+            "vision_model.head.",
+            "projection_head.",
+            "prototypes.",
+            "encoder_k.",
+            "module.queue",
+            "optimizer.",
+            "model_points.",
+            "decoder.",
+            "student.",
+            "teacher.head.",
+            "dino_loss.",
+        ];
         let unmatched = inspect(&uri, &options).unwrap().unmatched;
         assert!(
             unmatched.iter().all(|n| OTHERS.iter().any(|part| n.contains(part))),
@@ -43,5 +60,5 @@ fn features_are_those_of_timm_and_transformers() {
         );
         cases += 1;
     }
-    assert_eq!(cases, 16, "a case is lost");
+    assert_eq!(cases, 32, "a case is lost");
 }

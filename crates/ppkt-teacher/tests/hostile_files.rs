@@ -42,7 +42,6 @@ fn not_safetensors() {
         &b""[..],
         b"1234567",
         b"<!DOCTYPE html><html><head><title>404 Not Found</title></head></html>",
-        b"PK\x03\x04 a zip file, as torch.save writes it, long enough for a header",
         &[0xff; 64],
         b"\x02\0\0\0\0\0\0\0{]",
         b"\x04\0\0\0\0\0\0\0\xff\xfe\xfd\xfc",
@@ -125,7 +124,8 @@ fn a_wrong_shape_is_named_with_what_is_expected() {
         ("conv1.weight", &[8, 3, 6, 6]),
         ("conv1.weight", &[8]),
         ("bn1.weight", &[9]),
-        ("layer1.0.conv2.weight", &[8, 4, 3, 3]),
+        ("layer1.0.conv2.weight", &[8, 3, 3, 3]),
+        ("layer2.0.conv2.weight", &[16, 8, 3, 3]),
         ("layer1.0.conv2.weight", &[8, 8, 5, 5]),
         ("layer2.0.conv3.weight", &[7, 16, 1, 1]),
         ("layer2.0.conv3.weight", &[0, 16, 1, 1]),
@@ -158,6 +158,60 @@ fn a_wrong_shape_is_named_with_what_is_expected() {
     }
 }
 
+/// A golden ConvNeXt with timm's names.
+fn convnext() -> File {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/goldens/timm_convnext/model.safetensors");
+    let bytes = std::fs::read(path).unwrap();
+    let mut file = File::default();
+    for (name, tensor) in safetensors::SafeTensors::deserialize(&bytes).unwrap().tensors() {
+        let values = tensor.data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+        file.tensors.insert(name, (tensor.shape().to_vec(), values));
+    }
+    file
+}
+
+#[test]
+fn a_convnext_is_read_whole_or_not_at_all() {
+    assert!(convnext().tensors.len() > 40);
+    for name in [
+        "stem.1.weight",
+        "stages.1.downsample.0.bias",
+        "stages.2.downsample.1.weight",
+        "stages.2.blocks.0.conv_dw.weight",
+        "stages.2.blocks.1.conv_dw.bias",
+        "stages.0.blocks.0.mlp.fc1.weight",
+        "stages.3.blocks.0.mlp.fc2.bias",
+    ] {
+        let (error, message) = refusal(&convnext().renamed(|n| (n != name).then(|| n.to_owned())).bytes());
+        assert!(matches!(&error, TeacherError::MissingTensor { tensor, .. } if tensor == name), "{message}");
+    }
+    for (name, shape) in [
+        ("stem.0.weight", &[8, 3, 4, 5][..]),
+        ("stem.0.weight", &[8, 1, 4, 4]),
+        ("stages.1.downsample.1.weight", &[12, 8, 3, 3]),
+        ("stages.2.blocks.0.conv_dw.weight", &[16, 1, 5, 5]),
+        ("stages.2.blocks.0.conv_dw.weight", &[16]),
+        ("stages.0.blocks.0.mlp.fc1.weight", &[32, 7]),
+        ("stages.0.blocks.0.mlp.fc2.weight", &[8, 31]),
+        ("stages.0.blocks.0.gamma", &[9]),
+    ] {
+        let mut damaged = convnext();
+        damaged.add(name, shape, 0.0, 1.0);
+        let (error, message) = refusal(&damaged.bytes());
+        assert!(matches!(&error, TeacherError::WrongShape { tensor, .. } if tensor == name), "{message}");
+    }
+    // ConvNeXt V2 has one part more in each block.
+    for name in ["stages.0.blocks.0.mlp.grn.weight", "stem.2.weight"] {
+        let mut other = convnext();
+        other.add(name, &[32], 0.0, 1.0);
+        let (error, message) = refusal(&other.bytes());
+        assert!(matches!(&error, TeacherError::UnknownPart { tensor, .. } if tensor == name), "{message}");
+    }
+    let mut fifth = convnext();
+    fifth.add("stages.4.blocks.0.conv_dw.weight", &[20, 1, 7, 7], 0.0, 1.0);
+    assert!(refusal(&fifth.bytes()).1.contains("5 stages"));
+}
+
 #[test]
 fn a_part_that_is_not_understood_is_not_skipped() {
     for name in ["layer2.0.se.fc1.weight", "layer1.0.conv1.bias", "layer1.0.conv2.0.weight"] {
@@ -166,9 +220,7 @@ fn a_part_that_is_not_understood_is_not_skipped() {
         let (error, message) = refusal(&other.bytes());
         assert!(matches!(&error, TeacherError::UnknownPart { tensor, .. } if tensor == name), "{message}");
     }
-    for name in
-        ["register_tokens", "blocks.0.attn.q_norm.weight", "norm_post.weight", "blocks.1.mlp.w12.weight"]
-    {
+    for name in ["pos_bias", "blocks.0.attn.q_norm.weight", "norm_post.weight", "blocks.1.mlp.w12.weight"] {
         let mut other = common::vit(64, 2, 8, 2);
         other.add(name, &[4], 0.0, 1.0);
         let (error, message) = refusal(&other.bytes());

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ppkt_teacher::{Features, Images, ResNet, Stage, Teacher, TeacherOptions, VisionTransformer};
+use ppkt_teacher::{ConvNext, Features, Images, ResNet, Stage, Teacher, TeacherOptions, VisionTransformer};
 
 mod common;
 use common::{File, Numbers};
@@ -263,7 +263,9 @@ fn a_batch_is_its_images_and_threads_change_no_bit() {
     let folder = tempfile::tempdir().unwrap();
     let resnet = written(folder.path(), "resnet", &common::resnet(&[1, 1, 1], true, 8));
     let vit = written(folder.path(), "vit", &common::vit(64, 2, 16, 4));
-    let nets: [Box<dyn Teacher>; 2] = [
+    let convnext = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/goldens/timm_convnext/model.safetensors");
+    let nets: [Box<dyn Teacher>; 3] = [
+        Box::new(ConvNext::open(convnext, &TeacherOptions::default()).unwrap()),
         Box::new(ResNet::open(resnet, &TeacherOptions::default()).unwrap()),
         Box::new(VisionTransformer::open(vit, &TeacherOptions::default()).unwrap()),
     ];
@@ -405,11 +407,21 @@ fn options_of_transformers_are_refused_elsewhere_and_where_they_contradict() {
     let stages = |names: &[&str]| TeacherOptions { stages: blocks(names), ..default() };
     let dense = || TeacherOptions { features: Features::MaskClip, ..default() };
     let norm = |norm| TeacherOptions { last_norm: Some(norm), ..default() };
-    for (options, word) in
-        [(stages(&["layer1", "layer2"]), "stages"), (dense(), "features"), (norm(true), "last_norm")]
-    {
+    for (options, word) in [(dense(), "features"), (norm(true), "last_norm")] {
         let error = ResNet::open(&resnet, &options).err().unwrap().to_string();
-        assert!(error.contains(word) && error.contains("no transformer"), "{error}");
+        assert!(error.contains(word) && error.contains("residual network"), "{error}");
+    }
+    let convnext = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/goldens/timm_convnext/model.safetensors");
+    let dilated = TeacherOptions { replace_stride_with_dilation: [true; 3], ..default() };
+    let early = TeacherOptions { stages: blocks(&["layer1", "layer2"]), ..norm(true) };
+    for (options, word) in [
+        (dense(), "features"),
+        (dilated, "replace_stride_with_dilation"),
+        (early, "last_norm"),
+        (stages(&["block1"]), "layer1 to layer4"),
+    ] {
+        let error = ConvNext::open(convnext, &options).err().unwrap().to_string();
+        assert!(error.contains(word), "{word}: {error}");
     }
     let both = TeacherOptions { stage: Some("block0".parse().unwrap()), ..stages(&["block1"]) };
     for (path, options, word) in [

@@ -31,11 +31,13 @@ pub(crate) struct ConvGeometry {
     pub(crate) padding: usize,
     /// Input pixels between taps.
     pub(crate) dilation: usize,
+    /// Equal parts of the input's channels, each of which makes an equal part of the output's alone.
+    pub(crate) groups: usize,
 }
 
 impl ConvGeometry {
     /// A 1×1 kernel, as of a linear layer.
-    pub(crate) const POINTWISE: Self = Self { kernel: 1, stride: 1, padding: 0, dilation: 1 };
+    pub(crate) const POINTWISE: Self = Self { kernel: 1, stride: 1, padding: 0, dilation: 1, groups: 1 };
 
     /// Outputs along an axis of `size` pixels.
     pub(crate) fn output(self, size: usize) -> usize {
@@ -117,10 +119,10 @@ impl Conv {
     /// Packs a kernel.
     ///
     /// # Shapes
-    /// `weight` is `[out_channels, in_channels, kernel, kernel]`, `bias` is `[out_channels]`.
+    /// `weight` is `[out_channels, in_channels / groups, kernel, kernel]`, `bias` is `[out_channels]`.
     ///
     /// # Panics
-    /// If the lengths are others.
+    /// If the lengths are others, or the groups are not equal.
     pub(crate) fn new(
         isa: Isa,
         weight: &[f32],
@@ -130,21 +132,27 @@ impl Conv {
         geometry: ConvGeometry,
     ) -> Self {
         let area = geometry.kernel * geometry.kernel;
+        let groups = geometry.groups;
+        let equal = in_channels.is_multiple_of(groups) && out_channels.is_multiple_of(groups);
+        assert!(groups > 0 && equal, "channels cannot be shared by the groups");
+        let per_group = in_channels / groups;
         assert_eq!(
             weight.len(),
-            out_channels * in_channels * area,
-            "weight is not [out, in, kernel, kernel]"
+            out_channels * per_group * area,
+            "weight is not [out, in / groups, kernel, kernel]"
         );
         assert_eq!(bias.len(), out_channels, "bias is not [out]");
-        let (panels, padded) = Panel::cut(isa, out_channels, area * in_channels);
-        let mut packed = Lines::zeros(padded * area * in_channels);
+        let (panels, padded, len) = Panel::cut_groups(isa, [out_channels, in_channels], groups, area);
+        let mut packed = Lines::zeros(len);
         for panel in &panels {
-            let rows = packed[panel.weights..].chunks_exact_mut(panel.width);
-            for (k, row) in rows.take(area * in_channels).enumerate() {
-                let (tap, c) = (k / in_channels, k % in_channels);
-                for (o, w) in (panel.first..out_channels).zip(row) {
-                    *w = weight[(o * in_channels + c) * area + tap];
+            let mut row = panel.weights;
+            for (tap, c) in (0..area).flat_map(|tap| panel.reads.clone().map(move |c| (tap, c))) {
+                for (o, w) in (panel.first..out_channels).zip(&mut packed[row..row + panel.width]) {
+                    if c / per_group == o / (out_channels / groups) {
+                        *w = weight[(o * per_group + c % per_group) * area + tap];
+                    }
                 }
+                row += panel.width;
             }
         }
         let mut bias = bias.to_vec();
@@ -194,10 +202,11 @@ impl Conv {
     /// `[n, H + 2 padding, W + 2 padding, in_channels]` in, the output as of [`Self::forward`] on `[n, H, W, …]`.
     ///
     /// # Panics
-    /// If shapes do not fit, or the kernel is dilated.
+    /// If shapes do not fit, or the kernel is dilated or in groups.
     pub(crate) fn forward_bordered(&self, x: &Map, activation: Activation, buffers: &Buffers) -> Map {
         assert_eq!(x.channels, self.in_channels, "channels");
-        assert_eq!(self.geometry.dilation, 1, "a dilated kernel row is no single run");
+        let g = self.geometry;
+        assert!(g.dilation == 1 && g.groups == 1, "a kernel row is no single run");
         let g = ConvGeometry { padding: 0, ..self.geometry };
         let walk = Walk {
             x: &x.data,
@@ -262,7 +271,8 @@ impl Conv {
         let n_taps = walk.taps.len();
         let valid_width = panel.width.min(self.out_channels - panel.first);
         let relu = activation == Activation::Relu;
-        let chunks = chunks(n_taps, walk.run, panel.width);
+        let reads = self.reads(walk, panel);
+        let chunks = chunks(n_taps, reads.len(), panel.width);
         for (i, chunk) in chunks.iter().enumerate() {
             for (t, first) in rows.clone().step_by(height).enumerate() {
                 let at = first * stride + panel.first;
@@ -285,7 +295,7 @@ impl Conv {
                 // SAFETY: `isa` was detected on this processor. The tile is whole, so its `height` rows and
                 // `panel.width` columns lie within the output; the residual is as large. The addresses were made by
                 // `addresses`, each for `walk.run` floats, of which the chunk uses a part. The panel holds
-                // `n_taps * run * width` weights, bias is padded to whole panels. No other task writes this rectangle.
+                // `n_taps * reads * width` weights, bias is padded to whole panels. No other task writes this rectangle.
                 unsafe {
                     run_tile(
                         self.isa,
@@ -293,10 +303,10 @@ impl Conv {
                         &Tile {
                             taps: taps.add(chunk.taps.start * height),
                             n_taps: chunk.taps.len(),
-                            skip: chunk.channels.start,
+                            skip: reads.start + chunk.channels.start,
                             run: chunk.channels.len(),
                             panel: self.weights[panel.weights
-                                + (chunk.taps.start * walk.run + chunk.channels.start) * panel.width..]
+                                + (chunk.taps.start * reads.len() + chunk.channels.start) * panel.width..]
                                 .as_ptr(),
                             out: target.add(at),
                             out_stride: stride,
@@ -318,6 +328,12 @@ impl Conv {
         }
     }
 
+    /// Floats of each tap's run that a panel reads.
+    fn reads(&self, walk: &Walk<'_>, panel: &Panel) -> std::ops::Range<usize> {
+        // Where a tap is a whole kernel row, there are no groups.
+        if walk.run == self.in_channels { panel.reads.clone() } else { 0..walk.run }
+    }
+
     /// A tile that sticks out of the output: computed beside it, then the valid part is copied. The sums are made in
     /// the same order as elsewhere.
     #[expect(clippy::too_many_arguments, reason = "private, one caller, and all of it is one tile")]
@@ -333,6 +349,7 @@ impl Conv {
         at: usize,
     ) {
         let mut tile = [0f32; MAX_TILE];
+        let reads = self.reads(walk, panel);
         // SAFETY: as in `run_task`, but the tile is written to an array that holds the largest one.
         unsafe {
             run_tile(
@@ -341,8 +358,8 @@ impl Conv {
                 &Tile {
                     taps,
                     n_taps: walk.taps.len(),
-                    skip: 0,
-                    run: walk.run,
+                    skip: reads.start,
+                    run: reads.len(),
                     panel: self.weights[panel.weights..].as_ptr(),
                     out: tile.as_mut_ptr(),
                     out_stride: panel.width,

@@ -75,6 +75,33 @@ impl Map {
         Self { n, height, width, channels, data: buffers.take(n * height * width * channels) }
     }
 
+    /// The same values in memory of its own.
+    pub(crate) fn copied(&self, buffers: &Buffers) -> Self {
+        let mut copy = Self::take(buffers, [self.n, self.height, self.width, self.channels]);
+        copy.data.copy_from_slice(&self.data);
+        copy
+    }
+
+    /// The first rows and columns.
+    ///
+    /// # Panics
+    /// If there are fewer.
+    pub(crate) fn cut(self, height: usize, width: usize, buffers: &Buffers) -> Self {
+        if (height, width) == (self.height, self.width) {
+            return self;
+        }
+        assert!(height <= self.height && width <= self.width, "sizes");
+        let mut cut = Self::take(buffers, [self.n, height, width, self.channels]);
+        let of_image = self.data.chunks_exact(self.height * self.width * self.channels);
+        for (to, from) in cut.data.chunks_exact_mut(height * width * self.channels).zip(of_image) {
+            let rows = from.chunks_exact(self.width * self.channels);
+            for (to, from) in to.chunks_exact_mut(width * self.channels).zip(rows) {
+                to.copy_from_slice(&from[..width * self.channels]);
+            }
+        }
+        cut
+    }
+
     /// Multiplies every value by the one at the same place in a map of the same shape.
     ///
     /// # Panics

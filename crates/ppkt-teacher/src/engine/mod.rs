@@ -9,19 +9,22 @@
 
 mod attention;
 mod conv;
+mod depthwise;
 mod isa;
 mod kernel;
 mod lines;
 mod map;
 mod math;
+mod norm;
 mod panel;
 mod pool;
 
 pub(crate) use attention::attention;
 pub(crate) use conv::{Activation, Conv, ConvGeometry};
+pub(crate) use depthwise::Depthwise7;
 pub(crate) use isa::Isa;
 pub(crate) use map::{Buffers, Map};
-pub(crate) use math::layer_norm;
+pub(crate) use norm::LayerNorm;
 pub(crate) use pool::max_pool_3x3_s2;
 
 #[cfg(test)]

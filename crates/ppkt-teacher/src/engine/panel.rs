@@ -18,6 +18,8 @@ pub(super) struct Panel {
     pub(super) vectors: usize,
     /// Where its weights begin.
     pub(super) weights: usize,
+    /// Channels of the input that its columns read.
+    pub(super) reads: Range<usize>,
 }
 
 impl Panel {
@@ -28,10 +30,37 @@ impl Panel {
         while first < n_columns {
             let vectors = (n_columns - first).div_ceil(lanes).min(isa.panel_vectors());
             let width = vectors * lanes;
-            panels.push(Self { first, width, vectors, weights: first * depth });
+            panels.push(Self { first, width, vectors, weights: first * depth, reads: 0..depth });
             first += width;
         }
         (panels, first)
+    }
+
+    /// Cuts the columns of a convolution in `groups`, each column with `taps` weights for each channel that it reads.
+    /// Also says to how many columns and weights they are padded.
+    ///
+    /// A panel reads the channels of all groups that it has columns of, most of its weights then being zeros: panels
+    /// are no wider than a group, or one vector.
+    pub(super) fn cut_groups(
+        isa: Isa,
+        [n_columns, n_channels]: [usize; 2],
+        groups: usize,
+        taps: usize,
+    ) -> (Vec<Self>, usize, usize) {
+        let (columns, channels) = (n_columns / groups, n_channels / groups);
+        let most = if groups == 1 { usize::MAX } else { columns.div_ceil(isa.lanes()) };
+        let most = most.min(isa.panel_vectors());
+        let (mut panels, mut first, mut weights) = (Vec::new(), 0, 0);
+        while first < n_columns {
+            let vectors = (n_columns - first).div_ceil(isa.lanes()).min(most);
+            let width = vectors * isa.lanes();
+            let last = (first + width).min(n_columns) - 1;
+            let reads = first / columns * channels..(last / columns + 1) * channels;
+            let len = taps * reads.len() * width;
+            panels.push(Self { first, width, vectors, weights, reads });
+            (first, weights) = (first + width, weights + len);
+        }
+        (panels, first, weights)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use ppkt_testkit::assert_close;
 
-use super::math::{gelu, gelu_tanh, quick_gelu, silu, softmax};
+use super::math::{gelu, gelu_tanh, layer_norm, quick_gelu, silu, softmax};
 use super::*;
 
 /// f32 sums of a few thousand terms against f64 ones.
@@ -34,7 +34,12 @@ struct Case {
 
 impl Case {
     fn new(shape: [usize; 4], out: usize, [kernel, stride, padding, dilation]: [usize; 4]) -> Self {
-        Self { shape, out, geometry: ConvGeometry { kernel, stride, padding, dilation } }
+        Self { shape, out, geometry: ConvGeometry { kernel, stride, padding, dilation, groups: 1 } }
+    }
+
+    fn in_groups(mut self, groups: usize) -> Self {
+        self.geometry.groups = groups;
+        self
     }
 
     fn input(&self) -> Vec<f32> {
@@ -42,7 +47,7 @@ impl Case {
     }
 
     fn weight(&self) -> Vec<f32> {
-        numbers(self.out * self.shape[3] * self.geometry.kernel.pow(2), 2)
+        numbers(self.out * self.shape[3] / self.geometry.groups * self.geometry.kernel.pow(2), 2)
     }
 
     fn bias(&self) -> Vec<f32> {
@@ -74,9 +79,11 @@ impl Case {
                     if y < 0 || at_x < 0 || y >= h as isize || at_x >= w as isize {
                         continue;
                     }
-                    for c in 0..inner {
-                        let v = x[((image * h + y as usize) * w + at_x as usize) * inner + c];
-                        let k = weight[((o * inner + c) * g.kernel + ky) * g.kernel + kx];
+                    let per_group = inner / g.groups;
+                    let first = o / (self.out / g.groups) * per_group;
+                    for c in 0..per_group {
+                        let v = x[((image * h + y as usize) * w + at_x as usize) * inner + first + c];
+                        let k = weight[((o * per_group + c) * g.kernel + ky) * g.kernel + kx];
                         sum += f64::from(v) * f64::from(k);
                     }
                 }
@@ -103,6 +110,12 @@ fn cases() -> Vec<Case> {
         Case::new([2, 11, 14, 3], 24, [7, 2, 3, 1]),
         Case::new([1, 3, 3, 5], 7, [5, 1, 2, 1]),
         Case::new([1, 40, 30, 12], 17, [3, 1, 1, 1]),
+        // Groups smaller and larger than a vector, that end within one, of other widths in than out, and of one channel.
+        Case::new([2, 9, 7, 64], 64, [3, 1, 1, 1]).in_groups(16),
+        Case::new([1, 9, 7, 36], 60, [3, 2, 1, 1]).in_groups(3),
+        Case::new([1, 6, 5, 272], 272, [3, 1, 2, 2]).in_groups(2),
+        Case::new([1, 5, 5, 9], 18, [1, 1, 0, 1]).in_groups(9),
+        Case::new([1, 2, 3, 1200], 80, [3, 1, 1, 1]).in_groups(2),
     ]
 }
 
@@ -131,7 +144,7 @@ fn convolution_is_its_definition() {
 #[test]
 fn an_input_with_its_border_gives_the_same() {
     for isa in Isa::available() {
-        for case in cases().iter().filter(|c| c.geometry.dilation == 1) {
+        for case in cases().iter().filter(|c| c.geometry.dilation == 1 && c.geometry.groups == 1) {
             let ([n, h, w, c], p) = (case.shape, case.geometry.padding);
             let mut bordered = Map::take(&Buffers::default(), [n, h + 2 * p, w + 2 * p, c]);
             bordered.data.fill(0.0);
@@ -146,6 +159,37 @@ fn an_input_with_its_border_gives_the_same() {
 }
 
 #[test]
+fn depthwise_convolution_is_its_definition() {
+    // Channels that fill a vector and that do not; maps smaller than the kernel, and larger than a band and a tile.
+    for shape in [[1, 1, 1, 1], [2, 5, 9, 16], [1, 7, 8, 20], [1, 33, 21, 5], [1, 3, 17, 96]] {
+        let [_, h, w, channels] = shape;
+        let x = numbers(shape.iter().product(), 11);
+        let (weight, bias) = (numbers(channels * 49, 12), numbers(channels, 13));
+        let at = |image: usize, y: isize, x_at: isize, c: usize| {
+            let inside = y >= 0 && x_at >= 0 && y < h as isize && x_at < w as isize;
+            let i = ((image * h + y as usize) * w + x_at as usize) * channels + c;
+            if inside { f64::from(x[i]) } else { 0.0 }
+        };
+        let value = |i: usize| {
+            let (c, column, line, image) =
+                (i % channels, i / channels % w, i / channels / w % h, i / channels / w / h);
+            let tap = |t: usize| {
+                let (dy, dx) = (t as isize / 7 - 3, t as isize % 7 - 3);
+                f64::from(weight[c * 49 + t]) * at(image, line as isize + dy, column as isize + dx, c)
+            };
+            f64::from(bias[c]) + (0..49).map(tap).sum::<f64>()
+        };
+        let want: Vec<f64> = (0..x.len()).map(value).collect();
+        for isa in Isa::available() {
+            let conv = Depthwise7::new(isa, &weight, &bias);
+            let got = conv.forward(&map(shape, &x), &Buffers::default());
+            assert_eq!([got.n, got.height, got.width, got.channels], shape);
+            assert_close(&format!("{isa:?} {shape:?}"), &got.data, &want, TOLERANCE);
+        }
+    }
+}
+
+#[test]
 fn any_number_of_threads_gives_the_same_bits() {
     let case = Case::new([2, 23, 19, 40], 150, [3, 1, 1, 1]);
     let run = |threads: usize| {
@@ -153,6 +197,8 @@ fn any_number_of_threads_gives_the_same_bits() {
         pool.install(|| {
             let x = map(case.shape, &case.input());
             let y = case.conv(Isa::detect()).forward(&x, None, Activation::Gelu, &Buffers::default());
+            let depthwise = Depthwise7::new(Isa::detect(), &numbers(150 * 49, 20), &numbers(150, 21));
+            let y = depthwise.forward(&y, &Buffers::default());
             let qkv = attention(Isa::detect(), &map([2, 1, 437, 150], &y.data), 5, &Buffers::default());
             [y.data.to_vec(), qkv.data.to_vec()].concat().iter().map(|v| v.to_bits()).collect::<Vec<_>>()
         })

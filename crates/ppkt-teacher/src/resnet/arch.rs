@@ -32,11 +32,16 @@ pub(super) struct Arch {
     pub(super) bottleneck: bool,
     pub(super) stride_in_1x1: bool,
     pub(super) bn_eps: f64,
-    /// Whether the 3×3 convolutions have more channels than a quarter of what leaves the block.
-    wide: bool,
+    /// Stages whose maps are features, in the order of their channels, counted from 0.
+    pub(super) chosen: Vec<usize>,
+    /// Groups of the 3×3 convolutions (ResNeXt, arXiv 1611.05431).
+    groups: usize,
+    /// Channels of each group in the first stage; those of the whole where there is one group.
+    group_width: usize,
     /// Blocks and channels of all stages in the file.
     present: Vec<(usize, usize)>,
-    strides: Vec<usize>,
+    /// Of all stages in the file.
+    pub(super) strides: Vec<usize>,
 }
 
 impl Arch {
@@ -48,7 +53,7 @@ impl Arch {
                 path: weights.path().to_owned(),
             });
         }
-        options.refuse_transformers()?;
+        options.refuse(&["features", "last_norm"], "it is a residual network")?;
         if let Some((name, path)) = config.activation.as_ref().filter(|(name, _)| name != "relu") {
             let what = format!("activation {name:?} is not read, only \"relu\"");
             return Err(TeacherError::Config { what, path: path.clone() });
@@ -56,17 +61,9 @@ impl Arch {
         let (stem, stem_channels) = read_stem(weights)?;
         let bottleneck = weights.has("layer1.0.conv3.weight");
         let present = read_stages(weights, bottleneck)?;
-        let n_stages = match options.stage {
-            None => present.len(),
-            Some(Stage::Layer(i)) if (1..=present.len()).contains(&usize::from(i)) => usize::from(i),
-            Some(asked) => {
-                let present = match present.len() {
-                    1 => "layer1 only".to_owned(),
-                    n => format!("layer1 to layer{n}"),
-                };
-                return Err(TeacherError::StageAbsent { asked, present, path: weights.path().to_owned() });
-            }
-        };
+        let chosen = options.chosen_layers(present.len(), weights.path())?;
+        let n_stages = chosen.iter().max().map_or(present.len(), |last| last + 1);
+        let (groups, group_width) = if bottleneck { read_groups(weights)? } else { (1, 0) };
         let stride_in_1x1 = options.stride_in_1x1.or(config.stride_in_1x1).unwrap_or(false);
         if options.stride_in_1x1 == Some(true) && !bottleneck {
             return Err(TeacherError::Option {
@@ -91,16 +88,14 @@ impl Arch {
             strides.push(stride);
             if i < n_stages {
                 let block = |b| match (b, bottleneck) {
-                    (0, true) => bottleneck_block(step, first_dilation, stride_in_1x1),
-                    (_, true) => bottleneck_block(1, dilation, stride_in_1x1),
+                    (0, true) => bottleneck_block(step, first_dilation, groups, stride_in_1x1),
+                    (_, true) => bottleneck_block(1, dilation, groups, stride_in_1x1),
                     (0, false) => basic_block(step, first_dilation, dilation),
                     (_, false) => basic_block(1, dilation, dilation),
                 };
                 stages.push(StagePlan { blocks: (0..n_blocks).map(block).collect(), channels });
             }
         }
-        let inner = weights.shape("layer1.0.conv1.weight").map_or(0, |s| s[0]);
-        let wide = bottleneck && 4 * inner > present[0].1;
         let bn_eps = config.bn_eps.unwrap_or(1e-5);
         Ok(Self {
             stem,
@@ -110,20 +105,27 @@ impl Arch {
             bottleneck,
             stride_in_1x1,
             bn_eps,
-            wide,
+            chosen,
+            groups,
+            group_width,
             present,
             strides,
         })
     }
 
-    /// Whether the stage that is asked for is the last in the file.
+    /// Whether the features are what the last stage in the file gives.
     pub(super) fn complete(&self) -> bool {
-        self.stages.len() == self.present.len()
+        self.chosen == [self.present.len() - 1]
     }
 
-    /// Channels of the stage that is asked for.
+    /// Channels of a feature.
     pub(super) fn channels(&self) -> usize {
-        self.stages.last().map_or(self.stem_channels, |s| s.channels)
+        self.chosen.iter().map(|i| self.present[*i].1).sum()
+    }
+
+    /// Pixels for one cell of the features' map: the finest of the stages'.
+    pub(super) fn stride(&self) -> usize {
+        self.chosen.iter().map(|i| self.strides[*i]).min().unwrap_or(1)
     }
 
     fn name(&self) -> String {
@@ -138,10 +140,16 @@ impl Arch {
         // Fewer than three stages fit several networks.
         let widths_fit = self.present[0].1 == if self.bottleneck { 256 } else { 64 };
         let fits = |d: &[usize; 4]| widths_fit && depths.len() >= 3 && d.starts_with(&depths);
-        known.iter().find(|(_, b, d)| *b == self.bottleneck && fits(d)).map_or_else(
+        let name = known.iter().find(|(_, b, d)| *b == self.bottleneck && fits(d)).map_or_else(
             || format!("resnet-{}", depths.iter().map(ToString::to_string).collect::<Vec<_>>().join("-")),
-            |(name, ..)| if self.wide { format!("wide_{name}") } else { (*name).to_owned() },
-        )
+            |(name, ..)| (*name).to_owned(),
+        );
+        // As torchvision names them: 64 channels in the 3×3 convolutions of the first stage are the usual.
+        match (self.groups, 4 * self.group_width) {
+            (1, width) if width > self.present[0].1 => format!("wide_{name}_{}", width / self.present[0].1),
+            (1, _) => name,
+            (groups, _) => format!("{}_{groups}x{}d", name.replace("resnet", "resnext"), self.group_width),
+        }
     }
 
     /// What a user wants to know.
@@ -168,13 +176,14 @@ impl Arch {
         let (n_tensors, n_parameters) = weights.sizes();
         let block = if self.bottleneck { "bottleneck" } else { "basic" };
         let name = self.name();
+        let taken: Vec<String> = self.chosen.iter().map(|i| format!("layer{}", i + 1)).collect();
         let stated = config.arch.as_ref().map_or(String::new(), |a| format!("; its files call it {a:?}"));
         Inspection {
             spec: TeacherSpec {
-                name: format!("{name} layer{}", self.stages.len()),
+                name: format!("{name} {}", taken.join("+")),
                 family: Family::ResNet,
                 channels: self.channels(),
-                stride: self.strides[self.stages.len() - 1],
+                stride: self.stride(),
                 mean: normaliser.mean,
                 std: normaliser.std,
                 fingerprint: weights.fingerprint.clone(),
@@ -196,7 +205,7 @@ fn read_stem(weights: &Weights) -> Result<(ConvGeometry, usize), TeacherError> {
     match weights.shape(name) {
         Some(&[channels, 3, kernel, k2]) if kernel == k2 && kernel % 2 == 1 && channels > 0 => {
             let stride = weights.config.stem_stride.unwrap_or(2);
-            Ok((ConvGeometry { kernel, stride, padding: kernel / 2, dilation: 1 }, channels))
+            Ok((ConvGeometry { kernel, stride, padding: kernel / 2, dilation: 1, groups: 1 }, channels))
         }
         Some(_) => Err(weights.wrong_shape(name, "[channels, 3, k, k] with k odd")),
         None => Err(weights.missing(name, "it is the stem")),
@@ -228,16 +237,31 @@ fn read_stages(weights: &Weights, bottleneck: bool) -> Result<Vec<(usize, usize)
     (1..=n_stages).map(stage).collect()
 }
 
-fn basic_block(stride: usize, first_dilation: usize, dilation: usize) -> BlockPlan {
-    BlockPlan { convs: vec![three(stride, first_dilation), three(1, dilation)], stride }
+/// Groups of the 3×3 convolutions, and the channels of each, as the first one has them.
+fn read_groups(weights: &Weights) -> Result<(usize, usize), TeacherError> {
+    let (first, second) = ("layer1.0.conv1.weight", "layer1.0.conv2.weight");
+    let inner = weights.shape(first).and_then(|shape| shape.first()).copied().unwrap_or(0);
+    match weights.shape(second) {
+        Some(&[out, width, ..])
+            if width > 0 && inner > 0 && inner.is_multiple_of(width) && out.is_multiple_of(inner / width) =>
+        {
+            Ok((inner / width, width))
+        }
+        Some(_) => Err(weights.wrong_shape(second, format!("[out, {inner} or a part of it, 3, 3]"))),
+        None => Err(weights.missing(second, "every block has one")),
+    }
 }
 
-fn bottleneck_block(stride: usize, dilation: usize, stride_in_1x1: bool) -> BlockPlan {
+fn basic_block(stride: usize, first_dilation: usize, dilation: usize) -> BlockPlan {
+    BlockPlan { convs: vec![three(stride, first_dilation, 1), three(1, dilation, 1)], stride }
+}
+
+fn bottleneck_block(stride: usize, dilation: usize, groups: usize, stride_in_1x1: bool) -> BlockPlan {
     let (in_1x1, in_3x3) = if stride_in_1x1 { (stride, 1) } else { (1, stride) };
     let first = ConvGeometry { stride: in_1x1, ..ConvGeometry::POINTWISE };
-    BlockPlan { convs: vec![first, three(in_3x3, dilation), ConvGeometry::POINTWISE], stride }
+    BlockPlan { convs: vec![first, three(in_3x3, dilation, groups), ConvGeometry::POINTWISE], stride }
 }
 
-fn three(stride: usize, dilation: usize) -> ConvGeometry {
-    ConvGeometry { kernel: 3, stride, padding: dilation, dilation }
+fn three(stride: usize, dilation: usize, groups: usize) -> ConvGeometry {
+    ConvGeometry { kernel: 3, stride, padding: dilation, dilation, groups }
 }

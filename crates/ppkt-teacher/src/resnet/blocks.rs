@@ -108,18 +108,20 @@ fn folded(
     isa: Isa,
 ) -> Result<Conv, TeacherError> {
     let name = format!("{conv}.weight");
-    let k = geometry.kernel;
+    let (k, groups) = (geometry.kernel, geometry.groups);
+    let expected = || match groups {
+        1 => format!("[out, {in_channels}, {k}, {k}]"),
+        _ => format!("[out, {in_channels} / {groups} groups, {k}, {k}]"),
+    };
+    let per_group = if in_channels.is_multiple_of(groups) { in_channels / groups } else { 0 };
     let out_channels = match weights.shape(&name) {
         None => return Err(weights.missing(&name, "the architecture that the other tensors show needs it")),
-        Some(&[out, inner, h, w]) if out > 0 && (inner, h, w) == (in_channels, k, k) => out,
-        Some(&[_, inner, h, w])
-            if (h, w) == (k, k) && inner > 0 && inner < in_channels && in_channels.is_multiple_of(inner) =>
+        Some(&[out, inner, h, w])
+            if out > 0 && out.is_multiple_of(groups) && inner > 0 && (inner, h, w) == (per_group, k, k) =>
         {
-            let expected =
-                format!("[out, {in_channels}, {k}, {k}] (grouped convolutions, as of ResNeXt, are not read)");
-            return Err(weights.wrong_shape(&name, expected));
+            out
         }
-        Some(_) => return Err(weights.wrong_shape(&name, format!("[out, {in_channels}, {k}, {k}]"))),
+        Some(_) => return Err(weights.wrong_shape(&name, expected())),
     };
     let mut weight = weights.take(&name, "it is a convolution")?.data;
     let mut of_norm = |leaf: &str| {
@@ -129,7 +131,7 @@ fn folded(
     let (gamma, beta) = (of_norm("weight")?, of_norm("bias")?);
     let (mean, variance) = (of_norm("running_mean")?, of_norm("running_var")?);
     let mut bias = vec![0f32; out_channels];
-    for (o, kernel) in weight.chunks_exact_mut(in_channels * k * k).enumerate() {
+    for (o, kernel) in weight.chunks_exact_mut(per_group * k * k).enumerate() {
         // In f64, so that the fold loses nothing; a variance below zero is no variance.
         let scale = f64::from(gamma[o]) / (f64::from(variance[o]).max(0.0) + eps).sqrt();
         bias[o] = (f64::from(beta[o]) - f64::from(mean[o]) * scale) as f32;

@@ -1,4 +1,4 @@
-//! Residual networks: ResNet-18 to 152, and any of their kind, with basic or bottleneck blocks of any width.
+//! Residual networks: ResNet-18 to 152, wide ones, ResNeXt, and any of their kind, with basic or bottleneck blocks.
 
 mod arch;
 mod blocks;
@@ -12,7 +12,7 @@ use crate::engine::{Activation as Follow, Buffers, Conv, Isa, Map, max_pool_3x3_
 use crate::error::TeacherError;
 use crate::images::{FeatureMap, Images};
 use crate::inspection::Inspection;
-use crate::network::{Activation, Recorder, feature_map};
+use crate::network::{Activation, Recorder, feature_map, side_by_side};
 use crate::options::TeacherOptions;
 use crate::preprocess::{Normaliser, Statistics};
 use crate::spec::{Teacher, TeacherSpec};
@@ -20,9 +20,9 @@ use crate::weights::Weights;
 use arch::Arch;
 use blocks::Block;
 
-/// A residual network (He et al. 2016, arXiv 1512.03385), frozen, with its batch norms folded into the convolutions.
+/// A residual network (He et al. 2016, arXiv 1512.03385; wide, 1605.07146; ResNeXt, 1611.05431), frozen, with its batch norms folded into the convolutions.
 ///
-/// It is what the file holds: basic or bottleneck blocks, any widths, any number of blocks, one to four stages. The
+/// It is what the file holds: basic or bottleneck blocks, any widths and groups, any number of blocks, one to four stages. The
 /// stem's kernel is read from its tensor; the metadata entries `stem_stride` (default 2) and `stem_pool` (default true)
 /// describe stems other than the 7×7 one.
 pub struct ResNet {
@@ -32,6 +32,8 @@ pub struct ResNet {
     stem_border: usize,
     stem_pool: bool,
     stages: Vec<Vec<Block>>,
+    /// Stages whose maps are features, in the order of their channels, and their strides.
+    chosen: Vec<(usize, usize)>,
     classifier: Option<Conv>,
     buffers: Buffers,
 }
@@ -63,6 +65,7 @@ impl ResNet {
             stem_border: arch.stem.kernel / 2,
             stem_pool: arch.stem_pool,
             stages,
+            chosen: arch.chosen.iter().map(|i| (*i, arch.strides[*i])).collect(),
             classifier,
             buffers: Buffers::default(),
         })
@@ -101,6 +104,24 @@ impl ResNet {
         Ok(Some(Tensor::from_slice(&y.data, (images.n, y.channels), &Device::Cpu)?))
     }
 
+    /// The features' map.
+    fn feature_map(&self, images: &Images, range: Range<usize>) -> Map {
+        if self.chosen.len() == 1 {
+            return self.forward(images, range, |_, _| {});
+        }
+        let mut maps: Vec<Option<(Map, usize)>> = self.chosen.iter().map(|_| None).collect();
+        let chosen = |name: &str| {
+            self.chosen.iter().position(|(i, _)| name.strip_prefix("layer") == Some(&(i + 1).to_string()))
+        };
+        self.forward(images, range, |name, map| {
+            if let Some(place) = chosen(name) {
+                maps[place] = Some((map.copied(&self.buffers), self.chosen[place].1));
+            }
+        });
+        side_by_side(&maps.into_iter().flatten().collect::<Vec<_>>(), &self.buffers)
+    }
+
+    /// The last stage's map; `see` gets those of stem, pool and each stage.
     fn forward(&self, images: &Images, range: Range<usize>, mut see: impl FnMut(&str, &Map)) -> Map {
         let image = self.normaliser.bordered(images, range, self.stem_border, 1, &self.buffers);
         let mut x = self.stem.forward_bordered(&image, Follow::Relu, &self.buffers);
@@ -126,6 +147,6 @@ impl Teacher for ResNet {
     }
 
     fn features(&self, images: &Images) -> Result<FeatureMap, TeacherError> {
-        feature_map(images, self.inspection.spec.stride, |range| self.forward(images, range, |_, _| {}))
+        feature_map(images, self.inspection.spec.stride, |range| self.feature_map(images, range))
     }
 }

@@ -55,7 +55,10 @@ impl Arch {
                 path: weights.path().to_owned(),
             });
         }
-        refuse_options(options)?;
+        options.refuse(
+            &["stride_in_1x1", "replace_stride_with_dilation"],
+            "it is a transformer, which has no strides",
+        )?;
         let kind = Kind::of(weights)?;
         let mut notes = config.notes.clone();
         let (channels, patch) = read_patch(weights)?;
@@ -99,6 +102,7 @@ impl Arch {
             let (grid, with_prefix) = read_grid(weights, channels, n_prefix)?;
             let resampling = match kind {
                 Kind::DinoV2 if registers > 0 => Resampling::BicubicSmooth,
+                Kind::DinoV2 if weights.naming == "original" => Resampling::BicubicOffset,
                 _ => Resampling::Bicubic,
             };
             PositionKind::Learned { grid, with_prefix, resampling }
@@ -168,18 +172,6 @@ fn choose(weights: &Weights, options: &TeacherOptions, present: usize) -> Result
         }),
     };
     asked.into_iter().map(index).collect()
-}
-
-/// Options of convolutional networks.
-fn refuse_options(options: &TeacherOptions) -> Result<(), TeacherError> {
-    let why = "it is a transformer, which has no strides; leave the option out".to_owned();
-    if options.stride_in_1x1.is_some() {
-        return Err(TeacherError::Option { option: "stride_in_1x1", why });
-    }
-    if options.replace_stride_with_dilation != [false; 3] {
-        return Err(TeacherError::Option { option: "replace_stride_with_dilation", why });
-    }
-    Ok(())
 }
 
 /// Side of the square of positions, and whether the special tokens have positions before it.

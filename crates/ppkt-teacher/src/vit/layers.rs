@@ -1,44 +1,21 @@
 //! The layers of a transformer: from tensors to packed weights, and how a block runs.
 
-use rayon::prelude::*;
-
 use super::arch::{Arch, PositionKind};
 use super::linear::Linear;
 use super::mlp::Mlp;
 use super::positions::Positions;
 use super::rotary::{Rotary, Table};
-use crate::engine::{Activation, Buffers, Conv, ConvGeometry, Isa, Map, attention, layer_norm};
+use crate::engine::{Activation, Buffers, Conv, ConvGeometry, Isa, LayerNorm, Map, attention};
 use crate::error::TeacherError;
 use crate::weights::Weights;
-
-/// Tokens that a task normalises.
-const TOKENS_PER_TASK: usize = 32;
-
-/// A layer norm.
-pub(super) struct Norm {
-    weight: Vec<f32>,
-    bias: Vec<f32>,
-    eps: f32,
-}
-
-impl Norm {
-    pub(super) fn forward(&self, x: &Map, isa: Isa, buffers: &Buffers) -> Map {
-        let mut out = Map::take(buffers, [x.n, x.height, x.width, x.channels]);
-        let step = TOKENS_PER_TASK * x.channels;
-        out.data.par_chunks_mut(step).zip(x.data.par_chunks(step)).for_each(|(out, x)| {
-            layer_norm(isa, x, &self.weight, &self.bias, self.eps, out);
-        });
-        out
-    }
-}
 
 /// Attention and a network of two layers, each behind a norm and beside a shortcut. Layer scales, where there are any,
 /// are folded into the layers before them.
 pub(super) struct Block {
-    norm1: Norm,
+    norm1: LayerNorm,
     mixing: Mixing,
     proj: Conv,
-    norm2: Norm,
+    norm2: LayerNorm,
     mlp: Mlp,
 }
 
@@ -86,7 +63,7 @@ pub(super) fn patch_embedding(weights: &mut Weights, arch: &Arch, isa: Isa) -> R
         true => weights.take_shaped("patch_embed.proj.bias", &[c], why)?,
         false => vec![0.0; c],
     };
-    let geometry = ConvGeometry { kernel: p, stride: p, padding: 0, dilation: 1 };
+    let geometry = ConvGeometry { kernel: p, stride: p, padding: 0, dilation: 1, groups: 1 };
     Ok(Conv::new(isa, &weight, &bias, 3, c, geometry))
 }
 
@@ -121,6 +98,20 @@ pub(super) fn tokens(
     Ok((prefix, learned))
 }
 
+/// Rotary positions, by the file's own periods where it has them.
+pub(super) fn rotary(weights: &mut Weights, arch: &Arch, theta: f64) -> Result<Rotary, TeacherError> {
+    let (name, d) = ("rope_embed.periods", arch.channels / arch.heads);
+    if !weights.has(name) {
+        return Ok(Rotary::new(d, theta));
+    }
+    let periods = weights.take_shaped(name, &[d / 4], "they are the periods of a head's pairs")?;
+    if let Some(odd) = periods.iter().find(|p| **p <= 0.0) {
+        let what = format!("tensor {name:?} holds {odd}, which is no period");
+        return Err(TeacherError::Config { what, path: weights.path().to_owned() });
+    }
+    Ok(Rotary::with_periods(periods.into_iter().map(f64::from)))
+}
+
 /// A block; the last one of dense CLIP features without attention.
 pub(super) fn block(
     weights: &mut Weights,
@@ -153,7 +144,7 @@ pub(super) fn optional_norm(
     weights: &mut Weights,
     name: &str,
     arch: &Arch,
-) -> Result<Option<Norm>, TeacherError> {
+) -> Result<Option<LayerNorm>, TeacherError> {
     weights.has(&format!("{name}.weight")).then(|| norm(weights, name, arch)).transpose()
 }
 
@@ -171,10 +162,10 @@ pub(super) fn classifier(weights: &mut Weights, arch: &Arch, isa: Isa) -> Result
     Ok(Some(Linear::read(weights, "head", arch.channels, classes)?.pack(isa)))
 }
 
-fn norm(weights: &mut Weights, name: &str, arch: &Arch) -> Result<Norm, TeacherError> {
+fn norm(weights: &mut Weights, name: &str, arch: &Arch) -> Result<LayerNorm, TeacherError> {
     let mut part =
         |leaf: &str| weights.take_shaped(&format!("{name}.{leaf}"), &[arch.channels], "it is a layer norm's");
-    Ok(Norm { weight: part("weight")?, bias: part("bias")?, eps: arch.ln_eps })
+    Ok(LayerNorm { weight: part("weight")?, bias: part("bias")?, eps: arch.ln_eps })
 }
 
 /// CLIP's projection into the space that it shares with texts.

@@ -50,7 +50,22 @@ impl Linear {
             }
             return Ok(joined);
         }
-        Self::read(weights, &format!("{name}.qkv"), channels, 3 * channels)
+        let mut joined = Self::read(weights, &format!("{name}.qkv"), channels, 3 * channels)?;
+        // DINOv3 keeps a bias for keys that is never used, and a mask that says so.
+        let mask = format!("{name}.qkv.bias_mask");
+        if weights.has(&mask) {
+            let mask = weights.take_shaped(&mask, &[3 * channels], "it goes with the bias")?;
+            joined.bias.iter_mut().zip(mask).for_each(|(bias, mask)| *bias *= mask);
+        }
+        // timm has no bias for keys, and those of queries and values apart.
+        for (third, leaf) in [(0, "q_bias"), (2, "v_bias")] {
+            let leaf = format!("{name}.{leaf}");
+            if weights.has(&leaf) {
+                let bias = weights.take_shaped(&leaf, &[channels], "it is a bias")?;
+                joined.bias[third * channels..][..channels].copy_from_slice(&bias);
+            }
+        }
+        Ok(joined)
     }
 
     /// Folds in a factor for each output channel, if there is one.

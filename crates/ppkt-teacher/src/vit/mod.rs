@@ -8,13 +8,14 @@ mod linear;
 mod mlp;
 mod positions;
 mod rotary;
+mod statistics;
 
 use std::ops::Range;
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
 
-use crate::engine::{Activation as Follow, Buffers, Conv, Isa, Map};
+use crate::engine::{Activation as Follow, Buffers, Conv, Isa, LayerNorm, Map};
 use crate::error::TeacherError;
 use crate::images::{FeatureMap, Images};
 use crate::inspection::Inspection;
@@ -24,7 +25,7 @@ use crate::preprocess::Normaliser;
 use crate::spec::{Teacher, TeacherSpec};
 use crate::weights::Weights;
 use arch::{Arch, PositionKind};
-use layers::{Block, Norm};
+use layers::Block;
 use positions::Positions;
 use rotary::Rotary;
 
@@ -45,11 +46,11 @@ pub struct VisionTransformer {
     prefix: Vec<f32>,
     learned: Option<Positions>,
     rotary: Option<Rotary>,
-    norm_pre: Option<Norm>,
+    norm_pre: Option<LayerNorm>,
     blocks: Vec<Block>,
     /// Blocks whose tokens are features, in the order of their channels.
     chosen: Vec<usize>,
-    norm: Option<Norm>,
+    norm: Option<LayerNorm>,
     last_norm: bool,
     /// Into CLIP's common space, after which features have unit length.
     projection: Option<Conv>,
@@ -69,12 +70,13 @@ impl VisionTransformer {
 
     pub(crate) fn from_weights(mut weights: Weights, options: &TeacherOptions) -> Result<Self, TeacherError> {
         let isa = Isa::detect();
-        let arch = Arch::read(&weights, options)?;
+        let mut arch = Arch::read(&weights, options)?;
+        statistics::correct(&mut weights, arch.kind, options, &mut arch.notes);
         let embed = layers::patch_embedding(&mut weights, &arch, isa)?;
         let (prefix, learned) = layers::tokens(&mut weights, &arch)?;
         let rotary = match arch.positions {
             PositionKind::Learned { .. } => None,
-            PositionKind::Rotary { theta } => Some(Rotary::new(arch.channels / arch.heads, theta)),
+            PositionKind::Rotary { theta } => Some(layers::rotary(&mut weights, &arch, theta)?),
         };
         let norm_pre = layers::optional_norm(&mut weights, "norm_pre", &arch)?;
         let blocks: Result<Vec<Block>, TeacherError> = (0..arch.depth)

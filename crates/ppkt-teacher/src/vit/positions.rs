@@ -8,6 +8,9 @@ pub(super) enum Resampling {
     /// Cubic convolution with a = -0.75, borders repeated, no smoothing when it shrinks: PyTorch's
     /// `interpolate(mode="bicubic")`. DeiT, DINO, and most of `transformers`.
     Bicubic,
+    /// The same, but the grid is taken for a tenth of a place longer than it is: the code of DINOv2 guards itself so
+    /// against rounding, and its networks were used so.
+    BicubicOffset,
     /// Cubic convolution with a = -0.5 that widens when it shrinks, borders left out: PyTorch's
     /// `interpolate(mode="bicubic", antialias=True)`. DINOv2 with registers.
     BicubicSmooth,
@@ -74,6 +77,9 @@ fn taps(resampling: Resampling, from: usize, to: usize) -> Vec<Vec<(usize, f64)>
     (0..to)
         .map(|i| match resampling {
             Resampling::Bicubic => cubic_taps(from, (i as f64 + 0.5) * ratio - 0.5),
+            Resampling::BicubicOffset => {
+                cubic_taps(from, (i as f64 + 0.5) * from as f64 / (to as f64 + 0.1) - 0.5)
+            }
             Resampling::BicubicSmooth => smooth_taps(from, i, ratio),
         })
         .collect()

@@ -23,7 +23,8 @@ type OfGrid = ((usize, usize), Arc<Table>);
 pub(super) struct Rotary {
     /// Channels of a head.
     d: usize,
-    theta: f64,
+    /// Of the pairs of one axis, `d / 4`: radians from one edge of the image to its centre.
+    frequencies: Vec<f64>,
     last: Mutex<Option<OfGrid>>,
 }
 
@@ -32,7 +33,14 @@ impl Rotary {
     /// If a head's channels are no multiple of four.
     pub(super) fn new(d: usize, theta: f64) -> Self {
         assert!(d.is_multiple_of(4), "two axes of pairs");
-        Self { d, theta, last: Mutex::new(None) }
+        let per_axis = d / 4;
+        Self::with_periods((0..per_axis).map(|j| theta.powf(j as f64 / per_axis as f64)))
+    }
+
+    /// With `θ^(4j/d)` as a file has them, for each `j < d/4`: there they may be rounded.
+    pub(super) fn with_periods(periods: impl Iterator<Item = f64>) -> Self {
+        let frequencies: Vec<f64> = periods.map(|period| std::f64::consts::TAU / period).collect();
+        Self { d: 4 * frequencies.len(), frequencies, last: Mutex::new(None) }
     }
 
     /// The table for a grid of patches.
@@ -47,14 +55,11 @@ impl Rotary {
     }
 
     fn compute(&self, height: usize, width: usize) -> Table {
-        let per_axis = self.d / 4;
-        let frequency = |j: usize| self.theta.powf(-(j as f64) / per_axis as f64) * std::f64::consts::TAU;
-        let frequencies: Vec<f64> = (0..per_axis).map(frequency).collect();
         let centre = |i: usize, n: usize| 2.0 * (i as f64 + 0.5) / n as f64 - 1.0;
         let mut table = Table { cos: Vec::new(), sin: Vec::new() };
         for patch in 0..height * width {
             for at in [centre(patch / width, height), centre(patch % width, width)] {
-                for frequency in &frequencies {
+                for frequency in &self.frequencies {
                     let (sin, cos) = (at * frequency).sin_cos();
                     table.cos.push(cos as f32);
                     table.sin.push(sin as f32);

@@ -1,7 +1,11 @@
 //! Weights of a network: tensors by torchvision's or timm's names, whatever the file calls them.
 
+mod checkpoint;
 mod config;
+mod entry;
+mod header;
 mod names;
+mod pickle;
 mod shards;
 mod table;
 
@@ -9,11 +13,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype, Metadata, SafeTensorError};
 use sha2::{Digest, Sha256};
 
 pub(crate) use config::Config;
+use entry::{Entry, Unreadable};
 
 use crate::error::TeacherError;
 use crate::spec::Family;
@@ -23,16 +26,6 @@ use crate::spec::Family;
 pub(crate) struct Values {
     pub(crate) shape: Vec<usize>,
     pub(crate) data: Vec<f32>,
-}
-
-/// Where a tensor lies in the file.
-struct Entry {
-    /// Its name in the file.
-    name: String,
-    dtype: Dtype,
-    shape: Vec<usize>,
-    file: usize,
-    bytes: std::ops::Range<usize>,
 }
 
 /// One file, whole.
@@ -88,21 +81,14 @@ impl Weights {
     fn from_files(files: Vec<File>) -> Result<Self, TeacherError> {
         let (mut tensors, mut text, mut hash) = (BTreeMap::new(), Text::new(), Sha256::new());
         for (i, file) in files.iter().enumerate() {
-            let (header, metadata) = SafeTensors::read_metadata(&file.bytes)
-                .map_err(|e| header_error(&e, &file.path, &file.bytes))?;
-            let start = header + size_of::<u64>();
-            for (name, info) in metadata.tensors() {
-                let bytes = start + info.data_offsets.0..start + info.data_offsets.1;
-                let entry = Entry {
-                    name: name.clone(),
-                    dtype: info.dtype,
-                    shape: info.shape.clone(),
-                    file: i,
-                    bytes,
-                };
-                tensors.insert(name, entry);
-            }
-            text.extend(metadata.metadata().clone().unwrap_or_default());
+            let found = if checkpoint::looks_like_one(&file.bytes) {
+                checkpoint::entries(&file.bytes, &file.path, i)?
+            } else {
+                let (found, metadata) = header::entries(&file.bytes, &file.path, i)?;
+                text.extend(metadata);
+                found
+            };
+            tensors.extend(found.into_iter().map(|entry| (entry.name.clone(), entry)));
             hash.update(&file.bytes);
         }
         let path = files.first().map(|f| f.path.clone()).unwrap_or_default();
@@ -173,22 +159,14 @@ impl Weights {
     pub(crate) fn take(&mut self, name: &str, why: &str) -> Result<Values, TeacherError> {
         let Some(entry) = self.entries.get(name) else { return Err(self.missing(name, why)) };
         let file = &self.files[entry.file];
-        let bytes = &file.bytes[entry.bytes.clone()];
-        let data: Vec<f32> = match entry.dtype {
-            Dtype::F32 => bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
-            Dtype::F64 => bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b) as f32).collect(),
-            Dtype::F16 => bytes.as_chunks().0.iter().map(|b| half::f16::from_le_bytes(*b).to_f32()).collect(),
-            Dtype::BF16 => {
-                bytes.as_chunks().0.iter().map(|b| half::bf16::from_le_bytes(*b).to_f32()).collect()
-            }
-            other => {
-                return Err(TeacherError::WrongType {
-                    tensor: entry.name.clone(),
-                    dtype: format!("{other:?}"),
-                    path: file.path.clone(),
-                });
-            }
-        };
+        let data = entry.read(&file.bytes).map_err(|why| match why {
+            Unreadable::Type => TeacherError::WrongType {
+                tensor: entry.name.clone(),
+                dtype: format!("{:?}", entry.dtype),
+                path: file.path.clone(),
+            },
+            Unreadable::Repeated => self.wrong_shape(name, "no more numbers than the file holds of it"),
+        })?;
         if !data.iter().all(|v| v.is_finite()) {
             return Err(TeacherError::NotFinite { tensor: entry.name.clone(), path: file.path.clone() });
         }
@@ -294,32 +272,6 @@ impl Weights {
     pub(crate) fn sizes(&self) -> (usize, usize) {
         (self.entries.len(), self.entries.values().map(|e| e.shape.iter().product::<usize>()).sum())
     }
-}
-
-fn header_error(error: &SafeTensorError, path: &Path, bytes: &[u8]) -> TeacherError {
-    let path = path.to_owned();
-    let reason = match error {
-        SafeTensorError::HeaderTooSmall => "it is shorter than a header".to_owned(),
-        SafeTensorError::HeaderTooLarge => {
-            "its first 8 bytes ask for a header of more than 100 MB".to_owned()
-        }
-        SafeTensorError::InvalidHeaderLength => {
-            "it ends within its header, or its first 8 bytes are no header length".to_owned()
-        }
-        SafeTensorError::MetadataIncompleteBuffer => {
-            let length = bytes.first_chunk().map_or(0, |b| u64::from_le_bytes(*b));
-            let header = usize::try_from(length).ok().and_then(|n| bytes.get(8..)?.get(..n));
-            let metadata: Option<Metadata> = header.and_then(|h| serde_json::from_slice(h).ok());
-            let data = metadata.map_or(0, |m| m.data_len() as u64);
-            return TeacherError::WrongLength {
-                expected: 8 + length + data,
-                found: bytes.len() as u64,
-                path,
-            };
-        }
-        other => other.to_string(),
-    };
-    TeacherError::NotSafetensors { reason, path }
 }
 
 /// Metadata as a map from name to text.

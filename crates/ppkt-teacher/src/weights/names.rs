@@ -15,7 +15,24 @@ const MARKS: &[(Family, &str, [&str; 2])] = &[
         "transformers",
         ["embedder.embedder.convolution.weight", "encoder.stages.0.layers.0.layer.0.convolution.weight"],
     ),
+    (Family::ConvNext, "timm", ["stem.0.weight", "stages.0.blocks.0.conv_dw.weight"]),
+    (Family::ConvNext, "original", ["downsample_layers.0.0.weight", "stages.0.0.dwconv.weight"]),
+    (Family::ConvNext, "torchvision", ["features.0.0.weight", "features.1.0.block.0.weight"]),
+    (
+        Family::ConvNext,
+        "transformers",
+        ["embeddings.patch_embeddings.weight", "encoder.stages.0.layers.0.dwconv.weight"],
+    ),
+    (
+        Family::ConvNext,
+        "transformers",
+        ["stages.0.downsample_layers.0.weight", "stages.0.layers.0.depthwise_conv.weight"],
+    ),
+    (Family::VisionTransformer, "original", ["patch_embed.proj.weight", "storage_tokens"]),
+    (Family::VisionTransformer, "original", ["patch_embed.proj.weight", "register_tokens"]),
+    (Family::VisionTransformer, "original", ["patch_embed.proj.weight", "mask_token"]),
     (Family::VisionTransformer, "timm", ["patch_embed.proj.weight", "pos_embed"]),
+    (Family::VisionTransformer, "timm", ["patch_embed.proj.weight", "reg_token"]),
     (
         Family::VisionTransformer,
         "transformers",
@@ -90,6 +107,7 @@ fn translate(name: &str, theirs: &str, ours: &str) -> Option<String> {
     for (hole, number) in numbers {
         result = result.replace(&format!("{{{hole}}}"), &number.to_string());
         result = result.replace(&format!("{{{hole}+1}}"), &(number + 1).to_string());
+        result = result.replace(&format!("{{{hole}/2}}"), &(number / 2).to_string());
     }
     Some(result)
 }

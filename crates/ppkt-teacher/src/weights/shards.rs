@@ -6,16 +6,21 @@ use serde_json::Value;
 
 use crate::error::TeacherError;
 
-const WHOLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
+/// What a folder is looked through for, the first first.
+const NAMES: [&str; 4] = [
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+];
 
-/// The weights that a path names: the file itself; of a folder its `model.safetensors`; of a folder or a file
-/// `….index.json` the shards that the index lists.
+/// The weights that a path names: the file itself; of a folder its `model.safetensors`, or what PyTorch has written in its
+/// place; of a folder or a file `….index.json` the shards that the index lists.
 pub(super) fn files_of(path: &Path) -> Result<Vec<PathBuf>, TeacherError> {
     let mut path = path.to_owned();
     if path.is_dir() {
-        let index = path.join(INDEX);
-        path = if !path.join(WHOLE).exists() && index.exists() { index } else { path.join(WHOLE) };
+        let found = NAMES.iter().find(|name| path.join(name).exists());
+        path = path.join(found.unwrap_or(&NAMES[0]));
     }
     if path.to_string_lossy().ends_with(".index.json") { shards(&path) } else { Ok(vec![path]) }
 }

@@ -6,14 +6,20 @@
 
 use crate::spec::Family;
 
-/// A foreign name, and ours. `{a}` stands for a number, `{a+1}` for the next one, a final `*` for one last part.
+/// A foreign name, and ours. `{a}` stands for a number, `{a+1}` for the next one, `{a/2}` for half of it
+/// (rounded down), a final `*` for one last part.
 type Row = (&'static str, &'static str);
 
 /// The rows for a family and a scheme of names.
 pub(super) fn rows(family: Family, naming: &str) -> &'static [Row] {
     match (family, naming) {
         (Family::ResNet, "transformers") => RESNET_TRANSFORMERS,
+        (Family::ConvNext, "original") => CONVNEXT_ORIGINAL,
+        (Family::ConvNext, "torchvision") => CONVNEXT_TORCHVISION,
+        (Family::ConvNext, "transformers") => CONVNEXT_TRANSFORMERS,
         (Family::VisionTransformer, "transformers") => VIT_TRANSFORMERS,
+        (Family::VisionTransformer, "original") => VIT_ORIGINAL,
+        (Family::VisionTransformer, _) => VIT_TIMM,
         _ => &[],
     }
 }
@@ -27,6 +33,67 @@ const RESNET_TRANSFORMERS: &[Row] = &[
     ("encoder.stages.{a}.layers.{b}.shortcut.normalization.*", "layer{a+1}.{b}.downsample.1.*"),
     ("classifier.1.*", "fc.*"),
 ];
+
+const CONVNEXT_ORIGINAL: &[Row] = &[
+    ("downsample_layers.0.{a}.*", "stem.{a}.*"),
+    ("downsample_layers.{a}.{b}.*", "stages.{a}.downsample.{b}.*"),
+    ("stages.{a}.{b}.gamma", "stages.{a}.blocks.{b}.gamma"),
+    ("stages.{a}.{b}.dwconv.*", "stages.{a}.blocks.{b}.conv_dw.*"),
+    ("stages.{a}.{b}.norm.*", "stages.{a}.blocks.{b}.norm.*"),
+    ("stages.{a}.{b}.pwconv1.*", "stages.{a}.blocks.{b}.mlp.fc1.*"),
+    ("stages.{a}.{b}.pwconv2.*", "stages.{a}.blocks.{b}.mlp.fc2.*"),
+    ("norm.*", "head.norm.*"),
+    ("head.*", "head.fc.*"),
+];
+
+/// Stages are at odd numbers, what halves the map before them at even ones.
+const CONVNEXT_TORCHVISION: &[Row] = &[
+    ("features.0.{a}.*", "stem.{a}.*"),
+    ("features.{a}.{b}.layer_scale", "stages.{a/2}.blocks.{b}.gamma"),
+    ("features.{a}.{b}.*", "stages.{a/2}.downsample.{b}.*"),
+    ("features.{a}.{b}.block.0.*", "stages.{a/2}.blocks.{b}.conv_dw.*"),
+    ("features.{a}.{b}.block.2.*", "stages.{a/2}.blocks.{b}.norm.*"),
+    ("features.{a}.{b}.block.3.*", "stages.{a/2}.blocks.{b}.mlp.fc1.*"),
+    ("features.{a}.{b}.block.5.*", "stages.{a/2}.blocks.{b}.mlp.fc2.*"),
+    ("classifier.0.*", "head.norm.*"),
+    ("classifier.2.*", "head.fc.*"),
+];
+
+const CONVNEXT_TRANSFORMERS: &[Row] = &[
+    ("embeddings.patch_embeddings.*", "stem.0.*"),
+    ("embeddings.layernorm.*", "stem.1.*"),
+    ("encoder.stages.{a}.downsampling_layer.{b}.*", "stages.{a}.downsample.{b}.*"),
+    ("encoder.stages.{a}.layers.{b}.layer_scale_parameter", "stages.{a}.blocks.{b}.gamma"),
+    ("encoder.stages.{a}.layers.{b}.dwconv.*", "stages.{a}.blocks.{b}.conv_dw.*"),
+    ("encoder.stages.{a}.layers.{b}.layernorm.*", "stages.{a}.blocks.{b}.norm.*"),
+    ("encoder.stages.{a}.layers.{b}.pwconv1.*", "stages.{a}.blocks.{b}.mlp.fc1.*"),
+    ("encoder.stages.{a}.layers.{b}.pwconv2.*", "stages.{a}.blocks.{b}.mlp.fc2.*"),
+    ("layernorm.*", "head.norm.*"),
+    ("classifier.*", "head.fc.*"),
+    // DINOv3
+    ("stages.0.downsample_layers.{b}.*", "stem.{b}.*"),
+    ("stages.{a}.downsample_layers.{b}.*", "stages.{a}.downsample.{b}.*"),
+    ("stages.{a}.layers.{b}.gamma", "stages.{a}.blocks.{b}.gamma"),
+    ("stages.{a}.layers.{b}.depthwise_conv.*", "stages.{a}.blocks.{b}.conv_dw.*"),
+    ("stages.{a}.layers.{b}.layer_norm.*", "stages.{a}.blocks.{b}.norm.*"),
+    ("stages.{a}.layers.{b}.pointwise_conv1.*", "stages.{a}.blocks.{b}.mlp.fc1.*"),
+    ("stages.{a}.layers.{b}.pointwise_conv2.*", "stages.{a}.blocks.{b}.mlp.fc2.*"),
+    ("layer_norm.*", "head.norm.*"),
+];
+
+/// What its authors call DINOv2 and DINOv3, where timm calls it otherwise.
+const VIT_ORIGINAL: &[Row] = &[
+    ("register_tokens", "reg_token"),
+    ("storage_tokens", "reg_token"),
+    ("blocks.{a}.mlp.w12.*", "blocks.{a}.mlp.fc1.*"),
+    ("blocks.{a}.mlp.w1.*", "blocks.{a}.mlp.fc1_g.*"),
+    ("blocks.{a}.mlp.w2.*", "blocks.{a}.mlp.fc1_x.*"),
+    ("blocks.{a}.mlp.w3.*", "blocks.{a}.mlp.fc2.*"),
+];
+
+/// timm has two names for a layer scale.
+const VIT_TIMM: &[Row] =
+    &[("blocks.{a}.gamma_1", "blocks.{a}.ls1.gamma"), ("blocks.{a}.gamma_2", "blocks.{a}.ls2.gamma")];
 
 const VIT_TRANSFORMERS: &[Row] = &[
     // ViT and DeiT
