@@ -7,7 +7,7 @@ use candle_core::{CpuStorage, CustomOp2, CustomOp3, DType, Layout, Shape, Storag
 use crate::dense::column_sums;
 use crate::kernel_map::{KernelMap, PairLists};
 use crate::kernels::{self, Prepared, Side, Simd, Start, Weight};
-use crate::{ConvSpec, SparseError, SparseTensor};
+use crate::{ConvSpec, CoordinateManager, SparseError, SparseTensor};
 
 /// Sparse convolution.
 ///
@@ -21,7 +21,7 @@ use crate::{ConvSpec, SparseError, SparseTensor};
 /// # Errors
 /// [`SparseError::Shape`] and [`SparseError::Spec`].
 pub fn conv(x: &SparseTensor, weight: &Tensor, spec: ConvSpec) -> Result<SparseTensor, SparseError> {
-    let (map, stride) = downwards(x, spec)?;
+    let (map, stride) = downwards(x.manager(), x.stride(), spec)?;
     apply("conv", &[x], weight, None, map, Direction::ToCoarse, stride)
 }
 
@@ -41,7 +41,7 @@ pub fn conv_cat(
     spec: ConvSpec,
 ) -> Result<SparseTensor, SparseError> {
     left.check_same_coords(right, "conv_cat")?;
-    let (map, stride) = downwards(left, spec)?;
+    let (map, stride) = downwards(left.manager(), left.stride(), spec)?;
     apply("conv_cat", &[left, right], weight, None, map, Direction::ToCoarse, stride)
 }
 
@@ -59,7 +59,7 @@ pub fn conv_transpose(
     weight: &Tensor,
     spec: ConvSpec,
 ) -> Result<SparseTensor, SparseError> {
-    let (map, stride) = upwards(x, spec)?;
+    let (map, stride) = upwards(x.manager(), x.stride(), spec)?;
     apply("conv_transpose", &[x], weight, None, map, Direction::ToFine, stride)
 }
 
@@ -70,40 +70,44 @@ pub(crate) fn conv_bias(
     bias: &Tensor,
     spec: ConvSpec,
 ) -> Result<SparseTensor, SparseError> {
-    let (map, stride) = downwards(x, spec)?;
+    let (map, stride) = downwards(x.manager(), x.stride(), spec)?;
     apply("conv", &[x], weight, Some(bias), map, Direction::ToCoarse, stride)
 }
 
-/// The map of a convolution of `x`, and the stride that it leads to.
-pub(crate) fn downwards(x: &SparseTensor, spec: ConvSpec) -> Result<(Arc<KernelMap>, u32), SparseError> {
-    let map = x.manager().kernel_map(x.stride(), spec)?;
-    Ok((map, x.stride() * spec.stride as u32))
+/// The map of a convolution of a tensor of stride `stride`, and the stride that it leads to.
+pub(crate) fn downwards(
+    manager: &CoordinateManager,
+    stride: u32,
+    spec: ConvSpec,
+) -> Result<(Arc<KernelMap>, u32), SparseError> {
+    let map = manager.kernel_map(stride, spec)?;
+    Ok((map, stride * spec.stride as u32))
 }
 
-/// The map of a transposed convolution of `x`, and the stride that it leads to.
-pub(crate) fn upwards(x: &SparseTensor, spec: ConvSpec) -> Result<(Arc<KernelMap>, u32), SparseError> {
+/// The map of a transposed convolution of a tensor of stride `stride`, and the stride that it leads to.
+pub(crate) fn upwards(
+    manager: &CoordinateManager,
+    stride: u32,
+    spec: ConvSpec,
+) -> Result<(Arc<KernelMap>, u32), SparseError> {
     spec.check()?;
     let factor = spec.stride as u32;
-    let wanted = if x.stride().is_multiple_of(factor) { x.stride() / factor } else { 0 };
-    let known = x.manager().strides();
+    let wanted = if stride.is_multiple_of(factor) { stride / factor } else { 0 };
+    let known = manager.strides();
     if !known.contains(&wanted) {
-        let (stride, factor) = (x.stride(), spec.stride);
+        let factor = spec.stride;
         return Err(SparseError::NoFinerCoordinates { stride, factor, wanted, known });
     }
-    Ok((x.manager().kernel_map(wanted, spec)?, wanted))
+    Ok((manager.kernel_map(wanted, spec)?, wanted))
 }
 
-fn apply(
+/// Checks weight and bias of a convolution of `cin` channels; returns the number of channels that it leads to.
+pub(crate) fn check_weight(
     op: &'static str,
-    inputs: &[&SparseTensor],
+    (volume, cin): (usize, usize),
     weight: &Tensor,
     bias: Option<&Tensor>,
-    map: Arc<KernelMap>,
-    direction: Direction,
-    stride: u32,
-) -> Result<SparseTensor, SparseError> {
-    let volume = map.spec().volume();
-    let cin: usize = inputs.iter().map(|x| x.channels()).sum();
+) -> Result<usize, SparseError> {
     let ok = match weight.dims() {
         [k, c, _] => *k == volume && *c == cin,
         [c, _] => volume == 1 && *c == cin,
@@ -120,6 +124,20 @@ fn apply(
         let expected = format!("[{cout}] and type f32 (it is {:?})", bias.dtype());
         return Err(SparseError::Shape { op, what: "bias", expected, got: bias.dims().to_vec() });
     }
+    Ok(cout)
+}
+
+fn apply(
+    op: &'static str,
+    inputs: &[&SparseTensor],
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    map: Arc<KernelMap>,
+    direction: Direction,
+    stride: u32,
+) -> Result<SparseTensor, SparseError> {
+    let cin: usize = inputs.iter().map(|x| x.channels()).sum();
+    check_weight(op, (map.spec().volume(), cin), weight, bias)?;
     let conv = Conv { map, direction, simd: Simd::selected()? };
     let weight = weight.contiguous()?;
     let features = match (inputs, bias) {
@@ -152,7 +170,7 @@ impl Direction {
         }
     }
 
-    fn back(self) -> Self {
+    pub(crate) fn back(self) -> Self {
         match self {
             Self::ToCoarse => Self::ToFine,
             Self::ToFine => Self::ToCoarse,

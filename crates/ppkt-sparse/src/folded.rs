@@ -88,8 +88,8 @@ impl FoldedConv {
         };
         inputs.iter().try_for_each(|other| x.check_same_coords(other, OP))?;
         let (map, stride) = match self.direction {
-            Direction::ToCoarse => downwards(x, self.spec)?,
-            Direction::ToFine => upwards(x, self.spec)?,
+            Direction::ToCoarse => downwards(x.manager(), x.stride(), self.spec)?,
+            Direction::ToFine => upwards(x.manager(), x.stride(), self.spec)?,
         };
         let lists = self.direction.lists(&map);
         let (rows, cout) = (lists.n_target, self.bias.len());

@@ -9,6 +9,17 @@ use crate::{
     BatchNorm, ConvSpec, FoldedConv, SparseError, SparseTensor, cat, conv, conv_cat, conv_transpose,
 };
 
+/// The tensors of a convolution, and where it leads.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Parts<'a> {
+    /// `[K, Cin, Cout]`, or `[Cin, Cout]`.
+    pub(crate) kernel: &'a Tensor,
+    /// `Cout` elements.
+    pub(crate) bias: Option<&'a Tensor>,
+    pub(crate) spec: ConvSpec,
+    pub(crate) direction: Direction,
+}
+
 /// Sparse convolution.
 ///
 /// # Parameters
@@ -57,6 +68,16 @@ impl SparseConv3d {
     pub fn with_bias(cin: usize, cout: usize, spec: ConvSpec, vb: VarBuilder) -> Result<Self, SparseError> {
         let bias = Some(vb.get_with_hints((1, cout), "bias", uniform(cin * spec.volume()))?);
         Ok(Self { bias, ..Self::new(cin, cout, spec, vb)? })
+    }
+
+    /// What a tape multiplies with.
+    pub(crate) fn parts(&self) -> Parts<'_> {
+        Parts {
+            kernel: &self.kernel,
+            bias: self.bias.as_ref(),
+            spec: self.spec,
+            direction: Direction::ToCoarse,
+        }
     }
 
     /// Kernel size, stride and dilation.
@@ -137,6 +158,11 @@ impl SparseConvTranspose3d {
         Ok(Self { kernel: vb.get_with_hints((spec.volume(), cin, cout), "kernel", hint)?, spec })
     }
 
+    /// What a tape multiplies with.
+    pub(crate) fn parts(&self) -> Parts<'_> {
+        Parts { kernel: &self.kernel, bias: None, spec: self.spec, direction: Direction::ToFine }
+    }
+
     /// `[N, Cin]` to `[M, Cout]`, on the finer voxels.
     ///
     /// # Errors
@@ -190,6 +216,12 @@ impl Pointwise {
     ) -> Result<Self, SparseError> {
         let hint = init.hint(cin, cout, 1, false);
         Ok(Self { kernel: vb.get_with_hints((cin, cout), "kernel", hint)?, bias: None })
+    }
+
+    /// What a tape multiplies with.
+    pub(crate) fn parts(&self) -> Parts<'_> {
+        let (kernel, bias) = (&self.kernel, self.bias.as_ref());
+        Parts { kernel, bias, spec: ROW_BY_ROW, direction: Direction::ToCoarse }
     }
 
     /// `[N, Cin]` to `[N, Cout]`.

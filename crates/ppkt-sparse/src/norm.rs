@@ -3,7 +3,7 @@
 use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Tensor};
 use candle_nn::{Init, VarBuilder};
 
-use crate::norm_kernel::Moments;
+use crate::norm_kernel::{Moments, batch_moments, running_moments};
 use crate::norm_op::{Statistics, batch_norm};
 use crate::{SparseError, SparseTensor};
 
@@ -110,19 +110,41 @@ impl BatchNorm {
         relu: bool,
         train: bool,
     ) -> Result<SparseTensor, SparseError> {
-        let statistics = if !train {
-            Statistics::Running { mean: self.running_mean.to_vec1()?, var: self.running_var.to_vec1()? }
-        } else if x.len() < 2 {
-            return Err(SparseError::TooFewRows { op: "batch norm", rows: x.len(), stride: x.stride() });
-        } else {
-            Statistics::Batch
-        };
+        let statistics = self.statistics(x.len(), x.stride(), train)?;
         let (y, moments) =
             batch_norm(x.features(), &self.weight, &self.bias, residual, relu, statistics, EPS)?;
         if train {
             self.move_running(moments)?;
         }
         x.with_features(y)
+    }
+
+    fn statistics(&self, rows: usize, stride: u32, train: bool) -> Result<Statistics, SparseError> {
+        if !train {
+            Ok(Statistics::Running { mean: self.running_mean.to_vec1()?, var: self.running_var.to_vec1()? })
+        } else if rows < 2 {
+            Err(SparseError::TooFewRows { op: "batch norm", rows, stride })
+        } else {
+            Ok(Statistics::Batch)
+        }
+    }
+
+    /// What normalises the rows `x` of a tensor of stride `stride`; moves the running statistics in training.
+    pub(crate) fn moments(&self, x: &[f32], stride: u32, train: bool) -> Result<Moments, SparseError> {
+        let c = self.weight.elem_count();
+        match self.statistics(x.len() / c.max(1), stride, train)? {
+            Statistics::Running { mean, var } => Ok(running_moments(&mean, &var, EPS)),
+            Statistics::Batch => {
+                let moments = batch_moments(x, c, EPS);
+                self.move_running(moments.clone())?;
+                Ok(moments)
+            }
+        }
+    }
+
+    /// γ and β, `[C]` each.
+    pub(crate) fn gamma_beta(&self) -> (&Tensor, &Tensor) {
+        (&self.weight, &self.bias)
     }
 
     fn move_running(&self, moments: Moments) -> Result<(), SparseError> {

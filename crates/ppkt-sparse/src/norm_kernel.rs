@@ -38,7 +38,7 @@ wide! {
 }
 
 /// Adds the blocks' partial sums in their order.
-fn total(parts: Vec<Vec<f64>>, len: usize) -> Vec<f64> {
+pub(crate) fn total(parts: Vec<Vec<f64>>, len: usize) -> Vec<f64> {
     let mut sums = vec![0f64; len];
     for part in parts {
         for (s, p) in sums.iter_mut().zip(part) {
@@ -180,7 +180,7 @@ impl NormBackward<'_> {
             }
         };
         let sums = total(parts, 2 * c);
-        let coefficients = self.coefficients(&sums, n);
+        let coefficients = coefficients(&sums, n, self.moments, self.gamma, self.batch_statistics);
 
         // Pass two.
         let g = if self.relu_of.is_some() { &masked } else { self.grad };
@@ -214,41 +214,49 @@ impl NormBackward<'_> {
         };
         NormGrads { dx, dgamma: coefficients.dgamma, dbeta: coefficients.dbeta, dresidual }
     }
-
-    /// `dx = a g + b (x - mean) + k`, from
-    /// `dx = gamma inv_std (g - dbeta / N - x̂ dgamma / N)` with `x̂ = (x - mean) inv_std`.
-    fn coefficients(&self, sums: &[f64], n: usize) -> Coefficients {
-        let c = self.gamma.len();
-        let mut out = Coefficients {
-            a: vec![0.0; c],
-            b: vec![0.0; c],
-            k: vec![0.0; c],
-            dgamma: vec![0.0; c],
-            dbeta: vec![0.0; c],
-        };
-        for i in 0..c {
-            let (inv, mean) = (f64::from(self.moments.inv_std[i]), f64::from(self.moments.mean[i]));
-            let dbeta = sums[i];
-            let dgamma = (sums[c + i] - mean * dbeta) * inv;
-            let scale = f64::from(self.gamma[i]) * inv;
-            out.a[i] = scale as f32;
-            if self.batch_statistics {
-                out.b[i] = (-scale * inv * dgamma / n as f64) as f32;
-                out.k[i] = (-scale * dbeta / n as f64) as f32;
-            }
-            out.dgamma[i] = dgamma as f32;
-            out.dbeta[i] = dbeta as f32;
-        }
-        out
-    }
 }
 
-struct Coefficients {
-    a: Vec<f32>,
-    b: Vec<f32>,
-    k: Vec<f32>,
-    dgamma: Vec<f32>,
-    dbeta: Vec<f32>,
+/// `dx = a g + b (x - mean) + k`, from
+/// `dx = gamma inv_std (g - dbeta / N - x̂ dgamma / N)` with `x̂ = (x - mean) inv_std`; `sums` are those of `g` and of
+/// `g x` over the `n` rows. Where the moments are constants, `dx = a g`.
+pub(crate) fn coefficients(
+    sums: &[f64],
+    n: usize,
+    moments: &Moments,
+    gamma: &[f32],
+    batch_statistics: bool,
+) -> Coefficients {
+    let c = gamma.len();
+    let mut out = Coefficients {
+        a: vec![0.0; c],
+        b: vec![0.0; c],
+        k: vec![0.0; c],
+        dgamma: vec![0.0; c],
+        dbeta: vec![0.0; c],
+    };
+    for i in 0..c {
+        let (inv, mean) = (f64::from(moments.inv_std[i]), f64::from(moments.mean[i]));
+        let dbeta = sums[i];
+        let dgamma = (sums[c + i] - mean * dbeta) * inv;
+        let scale = f64::from(gamma[i]) * inv;
+        out.a[i] = scale as f32;
+        if batch_statistics {
+            out.b[i] = (-scale * inv * dgamma / n as f64) as f32;
+            out.k[i] = (-scale * dbeta / n as f64) as f32;
+        }
+        out.dgamma[i] = dgamma as f32;
+        out.dbeta[i] = dbeta as f32;
+    }
+    out
+}
+
+/// Of one normalisation's gradient, channel by channel.
+pub(crate) struct Coefficients {
+    pub(crate) a: Vec<f32>,
+    pub(crate) b: Vec<f32>,
+    pub(crate) k: Vec<f32>,
+    pub(crate) dgamma: Vec<f32>,
+    pub(crate) dbeta: Vec<f32>,
 }
 
 impl Coefficients {
@@ -263,7 +271,7 @@ impl Coefficients {
 
 wide! {
     /// Adds `sum g` and `sum g x` of a block.
-    fn add_grad_sums(x: &[f32], g: &[f32], sum_g: &mut [f64], sum_gx: &mut [f64]) {
+    pub(crate) fn add_grad_sums(x: &[f32], g: &[f32], sum_g: &mut [f64], sum_gx: &mut [f64]) {
         let c = sum_g.len();
         for (row, grad) in x.chunks_exact(c).zip(g.chunks_exact(c)) {
             for (((s, q), &v), &g) in sum_g.iter_mut().zip(sum_gx.iter_mut()).zip(row).zip(grad) {

@@ -2,8 +2,8 @@
 
 use candle_nn::VarBuilder;
 use ppkt_sparse::{
-    BatchNorm, ConvInit, ConvSpec, DEFAULT_BN_MOMENTUM, Pointwise, SparseConv3d, SparseError, SparseTensor,
-    cat,
+    After, BatchNorm, ConvInit, ConvSpec, DEFAULT_BN_MOMENTUM, Pointwise, SparseConv3d, SparseError,
+    SparseTensor, Tape, TapeValue, cat,
 };
 
 use crate::folded::{FoldedBlock, FoldedStage};
@@ -55,7 +55,17 @@ impl BasicBlock {
         })
     }
 
-    pub(crate) fn forward(&self, x: &SparseTensor, train: bool) -> Result<SparseTensor, SparseError> {
+    /// On a tape, of tensors side by side; several only where there is a shortcut with a convolution.
+    fn record(&self, tape: &mut Tape, inputs: &[&TapeValue]) -> Result<TapeValue, SparseError> {
+        let y = tape.unit(inputs, &self.conv1, After::NormRelu(&self.norm1))?;
+        let shortcut = match &self.downsample {
+            Some((conv, norm)) => tape.unit(inputs, conv, After::Norm(norm))?,
+            None => inputs[0].clone(),
+        };
+        tape.unit(&[&y], &self.conv2, After::NormAddRelu(&self.norm2, &shortcut))
+    }
+
+    fn forward(&self, x: &SparseTensor, train: bool) -> Result<SparseTensor, SparseError> {
         let y = self.conv1.forward(x)?;
         let shortcut = self.downsample.as_ref().map(|(conv, _)| conv.forward(x)).transpose()?;
         self.finish(y, shortcut, x, train)
@@ -113,6 +123,16 @@ impl Stage {
 
     pub(crate) fn folded(&self) -> Result<FoldedStage, SparseError> {
         Ok(FoldedStage(self.0.iter().map(BasicBlock::folded).collect::<Result<_, _>>()?))
+    }
+
+    /// On a tape, of tensors side by side, which are given up.
+    pub(crate) fn record(&self, tape: &mut Tape, inputs: Vec<TapeValue>) -> Result<TapeValue, SparseError> {
+        self.0
+            .iter()
+            .try_fold(inputs, |inputs, block| {
+                Ok(vec![block.record(tape, &inputs.iter().collect::<Vec<_>>())?])
+            })
+            .map(|mut result: Vec<_>| result.swap_remove(0))
     }
 
     pub(crate) fn forward(&self, x: SparseTensor, train: bool) -> Result<SparseTensor, SparseError> {

@@ -2,7 +2,8 @@
 
 use candle_nn::VarBuilder;
 use ppkt_sparse::{
-    BatchNorm, ConvSpec, Pointwise, SparseConv3d, SparseConvTranspose3d, SparseError, SparseTensor,
+    After, BatchNorm, ConvSpec, Pointwise, SparseConv3d, SparseConvTranspose3d, SparseError, SparseTensor,
+    Tape, TapeValue,
 };
 
 use crate::block::Stage;
@@ -112,13 +113,19 @@ impl MinkUNet {
     /// `train` normalises by the batch and moves the running statistics; it needs at least two voxels at the coarsest
     /// level, stride 16.
     ///
+    /// The whole network is one operation of candle's graph, a [`Tape`], which keeps far less for the backward pass
+    /// than a graph of single layers; what it keeps is used up by the first backward pass.
+    ///
     /// # Shapes
     /// `[N, in_channels]` to `[N, out_channels]`, on the same voxels.
     ///
     /// # Errors
     /// [`StudentError::InputChannels`]; [`SparseError`]'s.
     pub fn forward(&self, x: &SparseTensor, train: bool) -> Result<SparseTensor, StudentError> {
-        Ok(self.head.forward(&self.backbone(x, train)?)?)
+        self.check_channels(x)?;
+        let (mut tape, y) = self.record(x, train)?;
+        let y = tape.unit(&[&y], &self.head, After::Nothing)?;
+        Ok(tape.finish(y)?)
     }
 
     /// The network for inference, every norm folded into its convolution: a snapshot of the present weights and running
@@ -140,7 +147,8 @@ impl MinkUNet {
     }
 
     /// As [`Self::forward`], and shows the result of every stage to `see` on the way, under the name of the layer that
-    /// gave it: for finding where values go astray.
+    /// gave it: for finding where values go astray. Here each layer is an operation of candle's graph, with the same
+    /// bits forward; gradients differ in the last bits, and take more memory.
     ///
     /// # Errors
     /// As [`Self::forward`].
@@ -176,7 +184,8 @@ impl MinkUNet {
     /// As [`Self::forward`].
     pub fn backbone(&self, x: &SparseTensor, train: bool) -> Result<SparseTensor, StudentError> {
         self.check_channels(x)?;
-        Ok(self.run(x, train, &mut |_, _| {})?)
+        let (tape, y) = self.record(x, train)?;
+        Ok(tape.finish(y)?)
     }
 
     fn check_channels(&self, x: &SparseTensor) -> Result<(), StudentError> {
@@ -192,6 +201,24 @@ impl MinkUNet {
     /// candle's, where the channels are not the backbone's.
     pub fn head(&self, features: &SparseTensor) -> Result<SparseTensor, StudentError> {
         Ok(self.head.forward(features)?)
+    }
+
+    /// Everything but the head, on a tape.
+    fn record(&self, x: &SparseTensor, train: bool) -> Result<(Tape, TapeValue), SparseError> {
+        let (mut tape, x) = Tape::new(x, train)?;
+        let mut y = tape.unit(&[&x], &self.stem, After::NormRelu(&self.stem_norm))?;
+        let mut skips = Vec::with_capacity(self.down.len());
+        for down in &self.down {
+            let coarse = tape.unit(&[&y], &down.conv, After::NormRelu(&down.norm))?;
+            skips.push(y);
+            y = down.stage.record(&mut tape, vec![coarse])?;
+        }
+        for up in &self.up {
+            let fine = tape.unit(&[&y], &up.conv, After::NormRelu(&up.norm))?;
+            let inputs = [fine].into_iter().chain(skips.pop()).collect();
+            y = up.stage.record(&mut tape, inputs)?;
+        }
+        Ok((tape, y))
     }
 
     fn run(

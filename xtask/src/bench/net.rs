@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
+use ppkt_objective::SegmentationLoss;
 use ppkt_sparse::{SparseTensor, VarStore};
 use ppkt_student::{Arch, MinkUNet, MinkUNetConfig};
 use ppkt_train::{Optimizer, OptimizerConfig};
@@ -27,7 +28,7 @@ pub(super) const CONFIG: MinkUNetConfig = MinkUNetConfig {
 pub(super) struct Training {
     coords: Vec<[i32; 4]>,
     features: Tensor,
-    labels: Tensor,
+    labels: Vec<u16>,
     net: MinkUNet,
     store: VarStore,
     optimizer: Optimizer,
@@ -39,9 +40,9 @@ impl Training {
     pub(super) fn new(coords: Vec<[i32; 4]>) -> Result<Self> {
         let n = coords.len();
         let features = Tensor::from_vec(Noise::new(4).take(3 * n), (n, 3), &Device::Cpu)?;
-        let labels: Vec<u32> = (0..n as u32).map(|i| i.wrapping_mul(2_654_435_761) >> 16).collect();
-        let labels: Vec<u32> = labels.into_iter().map(|v| v % CLASSES as u32).collect();
-        let labels = Tensor::from_vec(labels, n, &Device::Cpu)?;
+        // From 1: 0 would be "unlabelled".
+        let class = |i: u32| 1 + (i.wrapping_mul(2_654_435_761) >> 16) % CLASSES as u32;
+        let labels = (0..n as u32).map(|i| class(i) as u16).collect();
         let store = VarStore::new(0);
         let net = MinkUNet::new(&CONFIG, store.builder(&Device::Cpu))?;
         let config = OptimizerConfig { lr: 0.01, dampening: 0.0, weight_decay: 0.0, ..Default::default() };
@@ -65,7 +66,7 @@ impl Training {
 
     /// Cross-entropy over the classes.
     pub(super) fn loss(&self, scores: &Tensor) -> Result<Tensor> {
-        Ok(candle_nn::loss::cross_entropy(scores, &self.labels)?)
+        Ok(SegmentationLoss::default().loss(scores, &self.labels)?.value)
     }
 
     /// An update of all weights, by gradients made up for it.
@@ -106,10 +107,8 @@ pub(super) fn run(runner: &mut Runner) -> Result<()> {
             runner.case(&format!("34C training step, {size}"), work, || training.step())?;
         }
         let work = Work::new(training.flop(false)?, 0.0);
-        let frozen = MinkUNet::new(&CONFIG, training.store.frozen(&Device::Cpu))?;
-        runner.case(&format!("34C inference, {size}"), work, || {
-            Ok(frozen.forward(&training.input()?, false)?)
-        })?;
+        let folded = training.net.folded()?;
+        runner.case(&format!("34C inference, {size}"), work, || Ok(folded.forward(&training.input()?)?))?;
     }
     Ok(())
 }

@@ -186,10 +186,7 @@ impl<'a> Prepared<'a> {
     /// `out[t] = start + Σ x[s] · weight[k]` over the pairs `(k, s, t)`, where `x` is the sides side by side, and its
     /// positive part where `start` says so: `[n_target, outer]`.
     pub(crate) fn gather_product(&self, lists: &PairLists, sides: &[Side<'_>], start: Start<'_>) -> Vec<f32> {
-        let packed = &self.packed;
-        assert!(sides.iter().all(|s| s.data.len() == lists.n_source * s.channels));
-        assert_eq!(sides.iter().map(|s| s.channels).sum::<usize>(), packed.inner());
-        assert!(packed.volume() == lists.volume || packed.inner() * packed.outer() == 0);
+        let packed = self.checked(lists, sides);
         assert!(start.bias.is_none_or(|b| b.len() == packed.outer()));
         assert!(start.residual.is_none_or(|r| r.len() == lists.n_target * packed.outer()));
         match self.simd {
@@ -199,6 +196,28 @@ impl<'a> Prepared<'a> {
             Simd::Avx2 => product::run(&avx2::PRODUCT, lists, sides, packed, start),
             Simd::Plain => plain::gather_product(lists, sides, packed, start),
         }
+    }
+
+    /// `out[t] += Σ x[s] · weight[k]` over the pairs `(k, s, t)`; `out` is `[n_target, outer]`.
+    pub(crate) fn add_product(&self, lists: &PairLists, sides: &[Side<'_>], out: &mut [f32]) {
+        let packed = self.checked(lists, sides);
+        assert_eq!(out.len(), lists.n_target * packed.outer());
+        match self.simd {
+            #[cfg(target_arch = "x86_64")]
+            Simd::Avx512 => product::add(&avx512::PRODUCT, lists, sides, packed, out),
+            #[cfg(target_arch = "x86_64")]
+            Simd::Avx2 => product::add(&avx2::PRODUCT, lists, sides, packed, out),
+            Simd::Plain => plain::add_product(lists, sides, packed, out),
+        }
+    }
+
+    /// The weight, where pairs and sides are such as it can be multiplied with.
+    fn checked(&self, lists: &PairLists, sides: &[Side<'_>]) -> &Packed<'a> {
+        let packed = &self.packed;
+        assert!(sides.iter().all(|s| s.data.len() == lists.n_source * s.channels));
+        assert_eq!(sides.iter().map(|s| s.channels).sum::<usize>(), packed.inner());
+        assert!(packed.volume() == lists.volume || packed.inner() * packed.outer() == 0);
+        packed
     }
 }
 

@@ -16,7 +16,7 @@ pub(super) unsafe fn transpose(from: *const f32, _: usize, to: *mut f32, _: usiz
     unsafe { *to = *from };
 }
 
-/// `out[t] = start + Σ x[s] · weight[k]` over the pairs `(k, s, t)`; each block of rows by one thread.
+/// `out[t] = start + Σ x[s] · weight[k]` over the pairs `(k, s, t)`.
 pub(super) fn gather_product(
     lists: &PairLists,
     sides: &[Side<'_>],
@@ -25,13 +25,21 @@ pub(super) fn gather_product(
 ) -> Vec<f32> {
     let cout = weight.outer();
     let mut out = vec![0f32; lists.n_target * cout];
+    for (row, out) in out.chunks_exact_mut(cout.max(1)).enumerate() {
+        start.set(row, cout, 0, out);
+    }
+    add_product(lists, sides, weight, &mut out);
+    out.chunks_exact_mut(cout.max(1)).for_each(|out| start.finish(out));
+    out
+}
+
+/// `out[t] += Σ x[s] · weight[k]` over the pairs `(k, s, t)`; each block of rows by one thread.
+pub(super) fn add_product(lists: &PairLists, sides: &[Side<'_>], weight: &Packed<'_>, out: &mut [f32]) {
+    let cout = weight.outer();
     if cout == 0 {
-        return out;
+        return;
     }
     out.par_chunks_mut(BLOCK * cout).enumerate().for_each(|(block, out)| {
-        for (row, out) in out.chunks_exact_mut(cout).enumerate() {
-            start.set(block * BLOCK + row, cout, 0, out);
-        }
         for k in 0..lists.volume {
             for (source, target) in lists.group(block, k) {
                 let row = &mut out[target * cout..(target + 1) * cout];
@@ -48,9 +56,7 @@ pub(super) fn gather_product(
                 }
             }
         }
-        start.finish(out);
     });
-    out
 }
 
 /// `dw[k] = Σ x[s]ᵀ · grad[t]` over the pairs `(k, s, t)`; each kernel voxel by one thread.

@@ -62,7 +62,7 @@ impl SharedOut {
 }
 
 /// `out[t] = start + Σ x[s] · weight[k]` over the pairs `(k, s, t)`.
-#[expect(unsafe_code, reason = "micro-kernels and a buffer that its writers initialise")]
+#[expect(unsafe_code, reason = "a buffer that its writers initialise")]
 pub(super) fn run(
     isa: &ProductIsa,
     lists: &PairLists,
@@ -70,10 +70,45 @@ pub(super) fn run(
     packed: &Packed<'_>,
     start: Start<'_>,
 ) -> Vec<f32> {
-    let (panels, columns) = (packed.panels(), packed.outer());
-    let len = lists.n_target * columns;
+    let len = lists.n_target * packed.outer();
     let mut out: Vec<f32> = Vec::with_capacity(len);
-    let shared = SharedOut(out.as_mut_ptr());
+    // SAFETY: the buffer has `len` elements, and is this function's own; with a start they are all initialised.
+    unsafe {
+        fill(isa, lists, sides, packed, Some(start), SharedOut(out.as_mut_ptr()));
+        out.set_len(len);
+    }
+    out
+}
+
+/// `out[t] += Σ x[s] · weight[k]` over the pairs `(k, s, t)`; `out` has `n_target` rows.
+#[expect(unsafe_code, reason = "a buffer that threads share")]
+pub(super) fn add(
+    isa: &ProductIsa,
+    lists: &PairLists,
+    sides: &[Side<'_>],
+    packed: &Packed<'_>,
+    out: &mut [f32],
+) {
+    assert_eq!(out.len(), lists.n_target * packed.outer());
+    // SAFETY: the buffer has all rows, is initialised, and borrowed for this call alone.
+    unsafe { fill(isa, lists, sides, packed, None, SharedOut(out.as_mut_ptr())) };
+}
+
+/// Adds the products to `start`, or, where there is none, to what `shared` holds.
+///
+/// # Safety
+/// `shared` must be valid for reads and writes of `n_target` rows of the weight's outer channels, no one else may touch
+/// it meanwhile, and without a start it must be initialised.
+#[expect(unsafe_code, reason = "micro-kernels")]
+unsafe fn fill(
+    isa: &ProductIsa,
+    lists: &PairLists,
+    sides: &[Side<'_>],
+    packed: &Packed<'_>,
+    start: Option<Start<'_>>,
+    shared: SharedOut,
+) {
+    let (panels, columns) = (packed.panels(), packed.outer());
     let n_panels = panels.len();
     // Neighbouring panels of a block come one after the other, so that the rows read are still in the cache.
     (0..lists.n_blocks() * n_panels).into_par_iter().for_each(|task| {
@@ -82,15 +117,17 @@ pub(super) fn run(
         let (column, width) = (panels.start(panel), panels.width(panel));
         // SAFETY: the block's first row and the panel's first column lie within the buffer's capacity.
         let first = unsafe { shared.get().add(block * BLOCK * columns + column) };
-        for row in 0..rows {
-            // SAFETY: `rows` rows of `width` columns from `first` lie within the capacity, and belong to this task
-            // alone. Zeros make them initialised.
-            let out = unsafe {
-                let out = first.add(row * columns);
-                out.write_bytes(0, width);
-                std::slice::from_raw_parts_mut(out, width)
-            };
-            start.set(block * BLOCK + row, columns, column, out);
+        if let Some(start) = start {
+            for row in 0..rows {
+                // SAFETY: `rows` rows of `width` columns from `first` lie within the capacity, and belong to this task
+                // alone. Zeros make them initialised.
+                let out = unsafe {
+                    let out = first.add(row * columns);
+                    out.write_bytes(0, width);
+                    std::slice::from_raw_parts_mut(out, width)
+                };
+                start.set(block * BLOCK + row, columns, column, out);
+            }
         }
         for k in 0..lists.volume {
             let (source, target) = lists.group_slices(block, k);
@@ -110,14 +147,11 @@ pub(super) fn run(
             // checked; targets are rows of this block, of which this task alone writes the panel's columns.
             unsafe { isa.by_vectors[panels.vectors(panel) - 1](&product) };
         }
-        if start.relu {
+        if let Some(start) = start.filter(|s| s.relu) {
             for row in 0..rows {
                 // SAFETY: as above: initialised, within the capacity, and of this task alone.
                 start.finish(unsafe { std::slice::from_raw_parts_mut(first.add(row * columns), width) });
             }
         }
     });
-    // SAFETY: the tasks have written every block and every panel, that is, all `len` elements.
-    unsafe { out.set_len(len) };
-    out
 }

@@ -81,6 +81,9 @@ fn check_start(
     let start = Start { bias: None, ..start };
     let want: Vec<f32> = sums.iter().zip(residual).map(|(s, r)| s + r).collect();
     assert_agree(&what, &kept.gather_product(lists, &side, start), &want);
+    let mut added = residual.to_vec();
+    kept.add_product(lists, &side, &mut added);
+    assert!(added == kept.gather_product(lists, &side, start), "{what}: added to what is there");
 }
 
 /// Two tensors side by side have the bits of one.

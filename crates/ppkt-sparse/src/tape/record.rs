@@ -1,0 +1,275 @@
+//! What a tape keeps of the forward pass, and how the rest is found again.
+
+use std::sync::Arc;
+
+use candle_core::{Result, Tensor};
+
+use super::TapeValue;
+use crate::conv::Direction;
+use crate::kernel_map::KernelMap;
+use crate::kernels::{Side, Simd};
+use crate::norm_inplace::{normalise_in_place, normalise_onto};
+use crate::norm_kernel::{Moments, normalise};
+use crate::{BatchNorm, SparseError};
+
+/// The norm of a unit, as it was in the forward pass.
+pub(super) struct Norm {
+    pub(super) moments: Moments,
+    pub(super) gamma: Vec<f32>,
+    pub(super) beta: Vec<f32>,
+    /// γ and β as they are in the graph.
+    pub(super) parameters: [Tensor; 2],
+    /// Whether the moments are functions of the rows.
+    pub(super) of_batch: bool,
+}
+
+impl Norm {
+    pub(super) fn new(
+        norm: &BatchNorm,
+        moments: Moments,
+        of_batch: bool,
+    ) -> std::result::Result<Self, SparseError> {
+        let (gamma, beta) = norm.gamma_beta();
+        Ok(Self {
+            moments,
+            gamma: gamma.to_vec1()?,
+            beta: beta.to_vec1()?,
+            parameters: [gamma.clone(), beta.clone()],
+            of_batch,
+        })
+    }
+}
+
+/// Multiply-adds for an element of the result up to which a convolution is run again: 3×3×3 ones of the family's widths
+/// need over a thousand.
+const CHEAP: usize = 256;
+
+/// Residual sums that are found again in a row; with one, every second one is kept.
+const MOST_SUMS: usize = 1;
+
+/// One unit.
+pub(super) struct Node {
+    pub(super) kernel: Tensor,
+    pub(super) bias: Option<Tensor>,
+    pub(super) map: Arc<KernelMap>,
+    pub(super) direction: Direction,
+    pub(super) norm: Option<Norm>,
+    pub(super) relu: bool,
+    /// Channels of the result.
+    pub(super) channels: usize,
+    /// Values that are read, side by side, with their channels.
+    pub(super) inputs: Vec<(usize, usize)>,
+    pub(super) residual: Option<usize>,
+    /// Whether anything that it depends on has a gradient.
+    pub(super) needs: bool,
+    /// The convolution's result, where it is kept or was found again.
+    pub(super) z: Option<Vec<f32>>,
+    /// The unit's result, where it is kept or was found again.
+    pub(super) y: Option<Arc<Vec<f32>>>,
+    /// Whether `y` stays until the unit's own turn.
+    pub(super) keeps_y: bool,
+    /// Residual sums that have to be found before `y` is, its own included.
+    sums: usize,
+}
+
+impl Node {
+    pub(super) fn new(
+        kernel: Tensor,
+        bias: Option<Tensor>,
+        map: Arc<KernelMap>,
+        direction: Direction,
+    ) -> Self {
+        Self {
+            kernel,
+            bias,
+            map,
+            direction,
+            norm: None,
+            relu: false,
+            channels: 0,
+            inputs: Vec::new(),
+            residual: None,
+            needs: false,
+            z: None,
+            y: None,
+            keeps_y: false,
+            sums: 0,
+        }
+    }
+
+    /// Whether to run the convolution again costs no more than some passes over memory: those with a matrix for each
+    /// row, with few channels, or between resolutions.
+    pub(super) fn is_cheap(&self) -> bool {
+        let dims = self.kernel.dims();
+        let cin = dims[dims.len() - 2];
+        self.map.n_pairs() * cin <= CHEAP * self.direction.lists(&self.map).n_target
+    }
+
+    /// The unit's parameters in a fixed order.
+    pub(super) fn parameters(&self) -> impl Iterator<Item = &Tensor> {
+        let norm = self.norm.iter().flat_map(|n| &n.parameters);
+        [&self.kernel].into_iter().chain(&self.bias).chain(norm)
+    }
+
+    /// Whether `y` follows from `z`.
+    fn is_found_again(&self) -> bool {
+        self.needs && self.norm.is_some()
+    }
+}
+
+/// Whether what is found again stays until it is freed, or is there for its one reader only: a convolution that is run
+/// again on the way to another value is too much to lie about.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Stays {
+    Yes,
+    No,
+}
+
+/// The units of a network, in the order of the forward pass. Value 0 is the input, value `i + 1` the result of unit
+/// `i`.
+pub(super) struct Record {
+    pub(super) input: Arc<Vec<f32>>,
+    pub(super) input_needs: bool,
+    pub(super) simd: Simd,
+    pub(super) nodes: Vec<Node>,
+    /// The value that the tape ends with.
+    pub(super) end: usize,
+}
+
+impl Record {
+    pub(super) fn new(input: Arc<Vec<f32>>, input_needs: bool, simd: Simd) -> Self {
+        Self { input, input_needs, simd, nodes: Vec::new(), end: 0 }
+    }
+
+    /// Whether a value has a gradient.
+    pub(super) fn needs(&self, id: usize) -> bool {
+        if id == 0 { self.input_needs } else { self.nodes[id - 1].needs }
+    }
+
+    /// Whether a unit with these inputs has one.
+    pub(super) fn needs_gradient(&self, node: &Node, inputs: &[&TapeValue], residual: Option<usize>) -> bool {
+        node.parameters().any(Tensor::track_op)
+            || inputs.iter().map(|x| x.id).chain(residual).any(|id| self.needs(id))
+    }
+
+    /// Adds a unit; returns the number of its result.
+    pub(super) fn push(
+        &mut self,
+        mut node: Node,
+        inputs: &[&TapeValue],
+        residual: Option<&TapeValue>,
+    ) -> usize {
+        node.needs = self.needs_gradient(&node, inputs, residual.map(|r| r.id));
+        if node.needs {
+            inputs.iter().copied().chain(residual).for_each(|value| self.keep(value));
+        }
+        if let Some(residual) = residual {
+            node.sums = 1 + residual.id.checked_sub(1).map_or(0, |r| self.nodes[r].sums);
+        }
+        node.inputs = inputs.iter().map(|x| (x.id, x.channels)).collect();
+        node.residual = residual.map(|r| r.id);
+        self.nodes.push(node);
+        self.nodes.len()
+    }
+
+    /// Keeps a value that is read, if it cannot be found again, or only by way of many others.
+    fn keep(&mut self, value: &TapeValue) {
+        if value.id == 0 {
+            return;
+        }
+        let node = &mut self.nodes[value.id - 1];
+        if !node.is_found_again() || node.sums > MOST_SUMS {
+            (node.y, node.keeps_y, node.sums) = (Some(value.rows.clone()), true, 0);
+        }
+    }
+
+    /// Ends with a value: units after it have no part in it.
+    pub(super) fn end_with(&mut self, id: usize) {
+        self.end = id;
+        self.nodes.truncate(id);
+    }
+
+    /// A value, kept or found again; it stays until [`Self::free_all_but`].
+    pub(super) fn rows(&mut self, id: usize) -> Result<Arc<Vec<f32>>> {
+        self.find(id, Stays::Yes)
+    }
+
+    fn find(&mut self, id: usize, stays: Stays) -> Result<Arc<Vec<f32>>> {
+        let Some(unit) = id.checked_sub(1) else { return Ok(self.input.clone()) };
+        if let Some(y) = &self.nodes[unit].y {
+            return Ok(y.clone());
+        }
+        let residual = self.nodes[unit].residual.map(|r| self.find(r, Stays::No)).transpose()?;
+        let passing = match (stays, &self.nodes[unit].z) {
+            (Stays::No, None) => Some(self.convolution(id, Stays::No)?),
+            _ => None,
+        };
+        if passing.is_none() {
+            self.find_z(id)?;
+        }
+        let node = &mut self.nodes[unit];
+        let Some(Norm { moments, gamma, beta, .. }) = &node.norm else {
+            candle_core::bail!("a tape has lost a value");
+        };
+        let y = match (passing, &node.z, residual.map(Arc::try_unwrap)) {
+            (Some(mut z), _, residual) => {
+                let residual = residual.map(|r| r.map_or_else(|kept| kept, Arc::new));
+                let residual = residual.as_ref().map(|r| r.as_slice());
+                normalise_in_place(&mut z, moments, gamma, beta, residual, node.relu);
+                z
+            }
+            (None, Some(z), Some(Ok(mut sum))) => {
+                normalise_onto(&mut sum, z, moments, gamma, beta);
+                sum
+            }
+            (None, Some(z), Some(Err(kept))) => normalise(z, moments, gamma, beta, Some(&kept), node.relu),
+            (None, Some(z), None) => normalise(z, moments, gamma, beta, None, node.relu),
+            (None, None, _) => candle_core::bail!("a tape has lost a value"),
+        };
+        let y = Arc::new(y);
+        if stays == Stays::Yes {
+            node.y = Some(y.clone());
+        }
+        Ok(y)
+    }
+
+    /// Runs a unit's convolution again where its result was not kept.
+    pub(super) fn find_z(&mut self, id: usize) -> Result<()> {
+        if self.nodes[id - 1].z.is_none() {
+            self.nodes[id - 1].z = Some(self.convolution(id, Stays::Yes)?);
+        }
+        Ok(())
+    }
+
+    fn convolution(&mut self, id: usize, stays: Stays) -> Result<Vec<f32>> {
+        let inputs = self.inputs_that(id, stays)?;
+        let sides: Vec<Side<'_>> =
+            inputs.iter().map(|(data, channels)| Side { data, channels: *channels }).collect();
+        self.nodes[id - 1].product(self.simd, &sides)
+    }
+
+    /// What the convolution of a unit reads, each with its channels.
+    pub(super) fn inputs(&mut self, id: usize) -> Result<Vec<(Arc<Vec<f32>>, usize)>> {
+        self.inputs_that(id, Stays::Yes)
+    }
+
+    fn inputs_that(&mut self, id: usize, stays: Stays) -> Result<Vec<(Arc<Vec<f32>>, usize)>> {
+        let inputs = self.nodes[id - 1].inputs.clone();
+        inputs.into_iter().map(|(input, channels)| Ok((self.find(input, stays)?, channels))).collect()
+    }
+
+    /// Frees the values that were found again, but for those that the unit of value `next` reads.
+    pub(super) fn free_all_but(&mut self, next: usize) {
+        let reads = |id: usize| {
+            let Some(node) = next.checked_sub(1).map(|n| &self.nodes[n]) else { return false };
+            node.inputs.iter().any(|&(input, _)| input == id) || (id == next && node.residual.is_some())
+        };
+        let done: Vec<usize> = (1..=self.nodes.len()).filter(|&id| !reads(id)).collect();
+        for id in done {
+            let node = &mut self.nodes[id - 1];
+            if !node.keeps_y {
+                node.y = None;
+            }
+        }
+    }
+}
