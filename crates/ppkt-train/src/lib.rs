@@ -42,7 +42,7 @@ pub use optimizer::{Optimizer, OptimizerConfig, OptimizerKind};
 pub use pictures::{draw_features, file_name};
 pub use pretrain::{BeforeAfter, FirstLast, Start, Summary, pretrain};
 pub use provenance::{DataFingerprint, Provenance};
-pub use recipe::{Recipe, first_difference, recipe_names, resolve, to_toml};
+pub use recipe::{Recipe, first_difference, recipe_names, resolve, to_toml, with_settings};
 pub use run_folder::{MetricsLog, RunFolder};
 pub use samples::write_sample;
 pub use schedule::{Decay, ScheduleConfig};

@@ -45,9 +45,23 @@ pub fn resolve<C: Recipe>(recipe: &str, overrides: &[(String, String)]) -> Resul
         Some(text) => text.to_owned(),
         None => read::<C>(recipe)?,
     };
-    let (mut table, mut config) = parse::<C>(&text).map_err(|e| {
+    let (table, config) = parse::<C>(&text).map_err(|e| {
         TrainError::Config(format!("recipe {recipe:?} cannot be understood: {}", e.trim_end()))
     })?;
+    set_all(table, config, overrides)
+}
+
+/// The same configuration with values set over it, as by [`resolve`].
+///
+/// # Errors
+/// An unknown key or a value of the wrong type.
+pub fn with_settings<C: Recipe>(config: &C, overrides: &[(String, String)]) -> Result<C> {
+    let table = Table::try_from(config)
+        .map_err(|e| TrainError::Config(format!("the configuration cannot be written as TOML: {e}")))?;
+    set_all(table, config.clone(), overrides)
+}
+
+fn set_all<C: Recipe>(mut table: Table, mut config: C, overrides: &[(String, String)]) -> Result<C> {
     for (key, value) in overrides {
         let problem =
             |e: String| TrainError::Config(format!("cannot set {key:?} to {value:?}: {}", e.trim_end()));
@@ -121,6 +135,7 @@ fn set(table: &mut Table, key: &str, value: &str) -> std::result::Result<(), Str
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::comparison::ComparisonConfig;
     use crate::segmentation::FinetuneConfig;
 
     fn resolve(recipe: &str, overrides: &[(String, String)]) -> Result<PretrainConfig> {
@@ -150,6 +165,22 @@ mod tests {
             let config: FinetuneConfig = super::resolve(name, &data).unwrap();
             config.check().unwrap();
             let again: FinetuneConfig = toml::from_str(&to_toml(&config).unwrap()).unwrap();
+            assert_eq!(again, config, "{name}");
+        }
+    }
+
+    #[test]
+    fn recipes_for_comparisons_are_understood_and_repeat_themselves() {
+        for name in recipe_names::<ComparisonConfig>() {
+            let mut config: ComparisonConfig =
+                super::resolve(name, &pairs(&[("finetune.data.train", "synthetic:rooms")])).unwrap();
+            let pretrain = config.pretrain.take().unwrap_or(resolve("demo", &[]).unwrap());
+            let set = pairs(&[("pretrain.data.train", "synthetic:rooms"), ("seeds", "[1, 7]")]);
+            config.pretrain = Some(pretrain);
+            let config = with_settings(&config, &set).unwrap().settled();
+            config.check().unwrap();
+            assert_eq!(config.seeds, [1, 7]);
+            let again: ComparisonConfig = toml::from_str(&to_toml(&config).unwrap()).unwrap();
             assert_eq!(again, config, "{name}");
         }
     }

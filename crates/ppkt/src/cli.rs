@@ -32,7 +32,8 @@ pub(crate) enum Command {
     /// Watch a small 3D network learn from a 2D one, offline, in a few minutes.
     ///
     /// Renders furnished rooms, pretrains a small student from the teacher inside the program, prints loss and
-    /// retrieval before and after, draws what both networks see, and writes a page of it all.
+    /// retrieval before and after, then trains it on a few labels, beside one from random weights, and writes a page
+    /// of it all.
     Demo(Demo),
     /// Pretrain a 3D network.
     Pretrain(Pretrain),
@@ -69,7 +70,7 @@ pub(crate) struct Demo {
     /// Run folder [default: the first free of runs/demo, runs/demo-2, …].
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
-    /// Set a value of the recipe, such as steps=100.
+    /// Set a value of the recipe, such as pretrain.steps=100.
     #[arg(long, value_name = "KEY=VALUE", num_args = 1..)]
     pub(crate) set: Vec<String>,
 }

@@ -47,6 +47,7 @@ impl Recipe for ComparisonConfig {
     const BUILTIN: &'static [(&'static str, &'static str)] = &[
         ("labels-rooms", include_str!("../../recipes/labels-rooms.toml")),
         ("labels-rgbd", include_str!("../../recipes/labels-rgbd.toml")),
+        ("labels-demo", include_str!("../../recipes/labels-demo.toml")),
     ];
 }
 

@@ -13,7 +13,7 @@ use crate::error::{Result, TrainError};
 use crate::machine::{machine, today};
 use crate::metrics::StepMetrics;
 use crate::observer::Observer;
-use crate::pretrain::{Start, pretrain};
+use crate::pretrain::{Start, Summary, pretrain};
 use crate::recipe::{first_difference, resolve, to_toml};
 use crate::run_folder::{RunFolder, read_json, write_json};
 use crate::segmentation::{FinetuneConfig, FinetuneMetrics, Scores, finetune};
@@ -30,6 +30,8 @@ pub struct ComparisonSummary {
     pub runs: (usize, usize),
     /// Whether it was stopped before its end.
     pub interrupted: bool,
+    /// How the pretraining went, where it is part of the comparison.
+    pub pretraining: Option<Summary>,
     /// What was found so far; none if not one training is complete.
     pub results: Option<Comparison>,
 }
@@ -71,6 +73,7 @@ pub fn compare(
         config,
         folder,
         command,
+        pretraining: None,
         from: config.finetune.from.clone(),
         observer: &mut observer,
         stop,
@@ -88,6 +91,7 @@ pub fn compare(
         runs: (comparing.complete.len(), config.n_runs()),
         interrupted: !complete,
         results: (!comparing.runs.is_empty()).then(|| comparing.results()),
+        pretraining: comparing.pretraining,
     })
 }
 
@@ -111,6 +115,7 @@ struct Comparing<'a, 'o> {
     config: &'a ComparisonConfig,
     folder: RunFolder,
     command: &'a str,
+    pretraining: Option<Summary>,
     /// The pretrained weights.
     from: String,
     observer: &'a mut SaysOnce<'o>,
@@ -133,7 +138,9 @@ impl Comparing<'_, '_> {
             let start = start_in(&place);
             self.observer.inner.message(&format!("pretraining, {} steps", config.steps));
             let summary = pretrain(config, &place, start, self.observer, self.stop)?;
-            if summary.interrupted {
+            let interrupted = summary.interrupted;
+            self.pretraining = Some(summary);
+            if interrupted {
                 return Ok(false);
             }
             self.from = place.to_string_lossy().into_owned();

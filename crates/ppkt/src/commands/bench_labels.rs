@@ -99,6 +99,9 @@ fn draw(folder: &Path) -> Result<()> {
 }
 
 fn show(summary: &ComparisonSummary, page: Option<PathBuf>) -> Result<()> {
+    if let Some(pretraining) = summary.pretraining.as_ref().filter(|p| !p.interrupted) {
+        pretrain::before_and_after(pretraining)?;
+    }
     if let Some(results) = &summary.results {
         say!("\nmIoU on test frames, mean ± standard deviation over the seeds, in %\n");
         say!("{:>7}  {:>14}  {:>14}  {:>24}", "labels", "scratch", "pretrained", "difference (95 %)");

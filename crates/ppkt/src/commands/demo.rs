@@ -3,22 +3,24 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use ppkt_train::Start;
+use ppkt_train::{ComparisonConfig, PretrainConfig, Start};
 
 use crate::cli::Demo;
-use crate::commands::pretrain;
+use crate::commands::{bench_labels, pretrain};
 use crate::output::say;
 
-/// Runs the recipe `demo` and shows what came out.
+/// Runs the recipes `demo` and `labels-demo` and shows what came out.
 pub(crate) fn run(arguments: &Demo, json: bool) -> Result<()> {
-    let overrides = pretrain::overrides(&arguments.set)?;
-    let config = ppkt_train::resolve("demo", &overrides)?;
+    let mut config: ComparisonConfig = ppkt_train::resolve("labels-demo", &[])?;
+    config.pretrain = Some(ppkt_train::resolve::<PretrainConfig>("demo", &[])?);
+    let config = ppkt_train::with_settings(&config, &pretrain::overrides(&arguments.set)?)?.settled();
     let out = arguments.out.clone().unwrap_or_else(free_folder);
     if !json {
         say!("A small 3D network learns from a 2D one: no labels, only which pixel sees which point.");
-        say!("Rooms are rendered as they are needed; held-out rooms are never trained on.\n");
+        say!("Then it learns to name things from a few labelled rooms, and so does one that begins anew.");
+        say!("Rooms are rendered as they are needed; those that are measured on were never trained on.\n");
     }
-    pretrain::train(&config, &out, Start::Fresh, json)
+    bench_labels::compare(&config, &out, Start::Fresh, json)
 }
 
 fn free_folder() -> PathBuf {

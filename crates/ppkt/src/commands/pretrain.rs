@@ -115,7 +115,8 @@ pub(crate) fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
-fn show(summary: &Summary, page: Option<&Path>) -> Result<()> {
+/// What pretraining did to loss and retrieval.
+pub(crate) fn before_and_after(summary: &Summary) -> Result<()> {
     let percent = |share: f64| format!("{:5.1} %", 100.0 * share);
     let (at_1, at_5) = (summary.retrieval_at_1, summary.retrieval_at_5);
     say!("\n{} steps in {:.0} s", summary.steps, summary.seconds);
@@ -128,6 +129,11 @@ fn show(summary: &Summary, page: Option<&Path>) -> Result<()> {
         summary.candidates,
         100.0 / summary.candidates as f64
     );
+    Ok(())
+}
+
+fn show(summary: &Summary, page: Option<&Path>) -> Result<()> {
+    before_and_after(summary)?;
     if summary.skipped > 0 {
         say!("{} damaged frames were left out; metrics.jsonl names them", summary.skipped);
     }

@@ -96,6 +96,31 @@ fn both_sides_are_compared_and_a_comparison_goes_on_where_it_stopped() {
 }
 
 #[test]
+fn the_demo_ends_with_what_labels_are_worth() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("demo");
+    let rooms = "synthetic:rooms?scenes=12&width=64&height=48";
+    let set = [
+        &format!("pretrain.data.train={rooms}"),
+        &format!("finetune.data.train={rooms}"),
+        "pretrain.batch.image_size=[64,48]",
+        "pretrain.batch.voxel_size_m=0.15",
+        "pretrain.objective.pairs=64",
+        "pretrain.validation.candidates=32",
+        "pretrain.steps=3",
+        "finetune.steps=2",
+        "shares=[0.2]",
+    ];
+    let output = finish(ppkt().args(["demo", "--out", &out.to_string_lossy(), "--set"]).args(set));
+    assert_done(&output);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    for part in ["held-out retrieval@1", "scratch", "pretrained", "20 %", "report.html"] {
+        assert!(said.contains(part), "{part:?} is not in: {said}");
+    }
+    assert!(out.join("report.html").is_file() && out.join("pretrain/student.safetensors").is_file());
+}
+
+#[test]
 fn what_cannot_be_compared_is_said() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("labels");
