@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::config::ComparisonConfig;
 use super::results::{Choice, Comparison, ComparisonRun, Side, Training, table};
@@ -41,13 +41,15 @@ pub struct ComparisonSummary {
 /// ```text
 /// out/
 ///   config.toml                                  as resolved
+///   run.json                                     version, machine, and the command that began it
 ///   pretrain/                                    the pretraining, where it is part of the comparison
 ///   runs/share-0.05/pretrained/lr-0.01/seed-1/   one training on labels each, without its checkpoints
 ///   results.json                                 written anew after every training
 /// ```
 ///
 /// For each share and each side the learning rate is chosen with the first seed, by the mean intersection over union on
-/// the frames kept back; test frames play no part in it. `command` is what `results.json` says repeats it.
+/// the frames kept back; test frames play no part in it. `command` is what began it; `results.json` says
+/// that it repeats it.
 ///
 /// # Errors
 /// [`TrainError`]; trainings that are complete stay, and are not done again when the comparison is resumed.
@@ -68,11 +70,12 @@ pub fn compare(
         Some(folder) => folder,
         None => RunFolder::create(out, &to_toml(config)?)?,
     };
+    let beginning = Beginning::of(&folder, command)?;
     let mut observer = SaysOnce { inner: observer, said: HashSet::new() };
     let mut comparing = Comparing {
         config,
         folder,
-        command,
+        command: beginning.command,
         pretraining: None,
         from: config.finetune.from.clone(),
         observer: &mut observer,
@@ -110,11 +113,40 @@ fn begun_before(config: &ComparisonConfig, out: &Path) -> Result<Option<RunFolde
     }
 }
 
+/// How a comparison began: its `run.json`.
+#[derive(Serialize, Deserialize)]
+struct Beginning {
+    /// Version of this program.
+    ppkt: String,
+    machine: String,
+    date: String,
+    command: String,
+}
+
+impl Beginning {
+    /// Reads it, or writes it where the comparison begins now: what repeats a comparison is the command that began it,
+    /// not the one that resumed it.
+    fn of(folder: &RunFolder, command: &str) -> Result<Self> {
+        let path = folder.provenance();
+        if path.is_file() {
+            return read_json(&path);
+        }
+        let beginning = Self {
+            ppkt: env!("CARGO_PKG_VERSION").to_owned(),
+            machine: machine(),
+            date: today(),
+            command: command.to_owned(),
+        };
+        write_json(&path, &beginning)?;
+        Ok(beginning)
+    }
+}
+
 /// Everything that lives through a comparison.
 struct Comparing<'a, 'o> {
     config: &'a ComparisonConfig,
     folder: RunFolder,
-    command: &'a str,
+    command: String,
     pretraining: Option<Summary>,
     /// The pretrained weights.
     from: String,
@@ -256,7 +288,7 @@ impl Comparing<'_, '_> {
             settings: self.config.clone(),
             machine: machine(),
             date: today(),
-            command: self.command.to_owned(),
+            command: self.command.clone(),
             choices: self.choices.clone(),
             runs: self.runs.clone(),
             table: table(&self.config.shares, &self.runs),
