@@ -32,6 +32,11 @@ pub trait Dataset: Send + Sync {
     /// If the frame is damaged or incomplete, or `index` is not below [`Self::len`].
     fn sample(&self, index: usize) -> Result<Scene, DataError>;
 
+    /// Whether scenes come with photographs, which pretraining cannot do without.
+    fn has_photographs(&self) -> bool {
+        true
+    }
+
     /// The classes of the labels, `None` without labels.
     fn classes(&self) -> Option<&Classes> {
         None

@@ -216,6 +216,16 @@ pub enum DataError {
         /// The file.
         path: PathBuf,
     },
+    /// Scenes without a photograph, where the 2D network has to see one.
+    #[error(
+        "{data} has no photographs, and pretraining learns from nothing else: take frames that have them (rooms of \
+         2D-3D-S as frames:DIR, recordings of ScanNet as scannet:DIR?take=frames, your own as frames:DIR), and these \
+         clouds for `ppkt finetune`"
+    )]
+    NoPhotographs {
+        /// The dataset, or the scan.
+        data: String,
+    },
     /// A frame without a single point that can be used.
     #[error("frame {frame} has no usable point: {problem}")]
     NoPoints {
@@ -280,6 +290,7 @@ impl DataError {
                 | Self::Descriptor { .. }
                 | Self::Undecided { .. }
                 | Self::Lacking { .. }
+                | Self::NoPhotographs { .. }
         )
     }
 

@@ -46,6 +46,9 @@ pub(crate) fn prepare_and_place(
     place: impl FnOnce(SeenPoints),
 ) -> Result<Batch, DataError> {
     check_scene(&scene)?;
+    if scene.views.is_empty() {
+        return Err(DataError::NoPhotographs { data: scene.name });
+    }
     check_features(&scene, &config.features)?;
     let n_read = scene.cloud.points.len();
     let links = link(&scene, &config.link);

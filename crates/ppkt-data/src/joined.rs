@@ -112,6 +112,10 @@ impl Dataset for Joined {
         Ok(scene)
     }
 
+    fn has_photographs(&self) -> bool {
+        self.parts.iter().all(|p| p.has_photographs())
+    }
+
     fn classes(&self) -> Option<&Classes> {
         self.classes.as_ref()
     }

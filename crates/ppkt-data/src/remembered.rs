@@ -54,6 +54,10 @@ impl Dataset for Subset {
         self.inner.sample(self.at(index)?)
     }
 
+    fn has_photographs(&self) -> bool {
+        self.inner.has_photographs()
+    }
+
     fn classes(&self) -> Option<&Classes> {
         self.inner.classes()
     }
@@ -143,6 +147,10 @@ impl Dataset for RememberedClouds {
             kept.clouds.insert(index, Arc::new(scene.clone()));
         }
         Ok(scene)
+    }
+
+    fn has_photographs(&self) -> bool {
+        false
     }
 
     fn classes(&self) -> Option<&Classes> {

@@ -9,10 +9,13 @@ use serde::Serialize;
 
 use crate::{DataError, DataUri, Dataset, Split, View};
 
+/// The list of which room each frame is of.
+const SCENES: &str = "scenes.txt";
+
 /// Writes every frame of a dataset of single views as a `frames:` folder that keeps its held-out part.
 ///
-/// Colour, depth (millimetres, registered to colour) and labels become PNG, poses 4×4 matrices in text, and
-/// `frames.toml` says where they are; it is written last, so that a folder with one is whole.
+/// Colour, depth (millimetres, registered to colour) and labels become PNG, poses 4×4 matrices in text, `scenes.txt` says
+/// which room each is of and `frames.toml` where all is; it is written last, so that a folder with one is whole.
 /// `progress` is called with the number of frames written and of all.
 ///
 /// # Errors
@@ -48,6 +51,10 @@ pub fn write_frames(
     }
     let Some(camera) = camera else { return Ok(0) };
     let held_out = uri.open(Split::Validation)?;
+    let line = |i| format!("{} {}\n", file_stem(&all.frame_name(i)), all.scene_name(i));
+    let path = folder.join(SCENES);
+    fs::write(&path, (0..all.len()).map(line).collect::<String>())
+        .map_err(|source| cannot_write("list of scenes", &path, source))?;
     let text = describe(&camera, all.as_ref(), held_out.as_ref())?;
     let path = folder.join("frames.toml");
     fs::write(&path, text).map_err(|source| cannot_write("description of the frames", &path, source))?;
@@ -107,6 +114,7 @@ fn file_stem(name: &str) -> String {
 
 #[derive(Serialize)]
 struct Description<'a> {
+    scenes: &'static str,
     colour: Colour,
     depth: Files,
     pose: Files,
@@ -158,6 +166,7 @@ fn describe(camera: &CameraModel, all: &dyn Dataset, held_out: &dyn Dataset) -> 
     let [fx, fy, cx, cy] = camera.intrinsics_opencv();
     let (width, height) = (camera.width(), camera.height());
     let description = Description {
+        scenes: SCENES,
         colour: Colour { files: "colour/*.png", camera: Camera { width, height, fx, fy, cx, cy } },
         depth: Files { files: "depth/*.png", encoding: Some("millimetres"), of: None },
         pose: Files { files: "pose/*.txt", encoding: None, of: Some("colour") },
@@ -185,6 +194,7 @@ mod tests {
             assert_eq!(here.classes().unwrap().names(), there.classes().unwrap().names());
             for i in 0..here.len() {
                 let (a, b) = (there.sample(i).unwrap(), here.sample(i).unwrap());
+                assert_eq!(there.scene_name(i), here.scene_name(i));
                 assert_eq!(a.views[0].image, b.views[0].image);
                 assert_eq!(a.views[0].classes, b.views[0].classes);
                 assert_eq!(a.cloud.points.len(), b.cloud.points.len());

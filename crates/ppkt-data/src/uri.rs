@@ -24,6 +24,8 @@ pub enum Scheme {
     SunRgbd,
     /// `s3dis:DIR`: Stanford 3D Indoor Spaces, labelled rooms.
     S3dis,
+    /// `scannet:DIR`: ScanNet, recordings of rooms and labelled scans made of them.
+    Scannet,
     /// `kitti:DIR`: KITTI's object benchmark, a LiDAR and a camera.
     Kitti,
     /// `nuscenes:DIR`: nuScenes, a LiDAR and six cameras.
@@ -63,6 +65,7 @@ impl Scheme {
         Self::Tum,
         Self::SunRgbd,
         Self::S3dis,
+        Self::Scannet,
         Self::Kitti,
         Self::Nuscenes,
         Self::Frames,
@@ -77,6 +80,7 @@ impl Scheme {
             Self::Tum => "tum",
             Self::SunRgbd => "sunrgbd",
             Self::S3dis => "s3dis",
+            Self::Scannet => "scannet",
             Self::Kitti => "kitti",
             Self::Nuscenes => "nuscenes",
             Self::Frames => "frames",
@@ -92,6 +96,7 @@ impl Scheme {
             Self::Tum => TUM,
             Self::SunRgbd => SUNRGBD,
             Self::S3dis => S3DIS,
+            Self::Scannet => SCANNET,
             Self::Kitti => KITTI,
             Self::Nuscenes => NUSCENES,
             Self::Frames => FRAMES,
@@ -168,6 +173,26 @@ const SUNRGBD: &[OptionHelp] = &[
 const S3DIS: &[OptionHelp] = &[
     option("area", "1|2|3|4|5|6|none", "the area that is held out (5)"),
     option("every", "N", "take each N-th room (1)"),
+];
+const SCANNET: &[OptionHelp] = &[
+    option("take", "frames|scans", "photographs with depth, or labelled scans (whichever is there alone)"),
+    option("classes", "20|200|none", "which classes: the benchmark's 20, ScanNet200, or no labels (20)"),
+    option("train", "FILE", "names of the scans to train on, one a line (scannetv2_train.txt in the folder)"),
+    option(
+        "held_out",
+        "FILE",
+        "names of the scans that are held out, one a line (scannetv2_val.txt in the folder)",
+    ),
+    option("holdout", "SHARE", "share of the rooms that is held out, if there is no list (0.2)"),
+    option("points", "FILE", "the points of each scan to train on whose labels are used (all)"),
+    option("photos", "small|full", "photographs of the size of the depth images, or as recorded (small)"),
+    option(
+        "every",
+        "N",
+        "take each N-th frame of a scan (25 of a .sens file, else 1), or each N-th scan (1)",
+    ),
+    MIN_DEPTH,
+    MAX_DEPTH,
 ];
 const MIN_RANGE: OptionHelp = option(
     "min_range",

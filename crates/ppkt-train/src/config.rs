@@ -1,6 +1,6 @@
 //! The whole configuration of a pretraining run.
 
-use ppkt_data::{BatchConfig, DataUris, Dataset, Split};
+use ppkt_data::{BatchConfig, DataError, DataUris, Dataset, Split};
 use ppkt_student::Arch;
 use ppkt_teacher::{ByteSize, TeacherOptions, TeacherUri};
 use serde::{Deserialize, Serialize};
@@ -218,17 +218,24 @@ impl PretrainConfig {
 
     /// Opens the frames to train on.
     pub fn open_training(&self) -> Result<Box<dyn Dataset>> {
-        let uri: DataUris = self.data.train.parse()?;
-        Ok(uri.open(Split::Train)?)
+        open_with_photographs(&self.data.train, Split::Train)
     }
 
     /// Opens the held-out frames.
     pub fn open_validation(&self) -> Result<Box<dyn Dataset>> {
         if self.data.validation.is_empty() {
-            let uri: DataUris = self.data.train.parse()?;
-            return Ok(uri.open(Split::Validation)?);
+            return open_with_photographs(&self.data.train, Split::Validation);
         }
-        let uri: DataUris = self.data.validation.parse()?;
-        Ok(uri.open(Split::All)?)
+        open_with_photographs(&self.data.validation, Split::All)
     }
+}
+
+/// Clouds alone are refused before anything is computed.
+fn open_with_photographs(text: &str, split: Split) -> Result<Box<dyn Dataset>> {
+    let uri: DataUris = text.parse()?;
+    let dataset = uri.open(split)?;
+    if !dataset.has_photographs() {
+        return Err(DataError::NoPhotographs { data: dataset.name().to_owned() }.into());
+    }
+    Ok(dataset)
 }

@@ -147,11 +147,11 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_long_help = FINETUNE_EXAMPLES)]
 pub(crate) struct Finetune {
-    /// Recipe: a name (segmentation, probe) or a TOML file, such as the config.toml of a run [default: segmentation, or
+    /// Recipe: a name (segmentation, probe, s3dis, scannet) or a TOML file, such as the config.toml of a run [default: segmentation, or
     /// probe for `ppkt probe`].
     #[arg(long, value_name = "NAME|FILE")]
     pub(crate) recipe: Option<String>,
-    /// Labelled frames: nyuv2:DIR, s3dis:DIR, synthetic:rooms, frames:DIR with labels.
+    /// Labelled frames or scans: nyuv2:DIR, s3dis:DIR, scannet:DIR, synthetic:rooms, frames:DIR with labels.
     #[arg(long, value_name = "URI")]
     pub(crate) data: Option<String>,
     /// Where training begins: a run folder or a .safetensors file; architecture, voxel size and features are then those

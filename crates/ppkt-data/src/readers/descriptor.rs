@@ -139,6 +139,9 @@ pub(crate) struct ClassEntry {
     pub(crate) colour: Option<[u8; 3]>,
     #[serde(default)]
     pub(crate) group: u16,
+    /// The number that stands for it in the dataset's files, where that is not its place in the list.
+    #[serde(default)]
+    pub(crate) id: u16,
 }
 
 /// Classes 1, 2, … from their entries; without colours for all of them, colours are spread.
@@ -186,6 +189,7 @@ descriptors!(
     tum = "tum",
     sunrgbd = "sunrgbd",
     s3dis = "s3dis",
+    scannet = "scannet",
     kitti = "kitti",
     nuscenes = "nuscenes"
 );
@@ -211,6 +215,7 @@ mod tests {
             (tum(), true),
             (sunrgbd(), true),
             (s3dis(), false),
+            (scannet(), true),
             (kitti(), false),
             (nuscenes(), false),
         ] {
@@ -224,6 +229,15 @@ mod tests {
         }
         let nyu = nyuv2().unwrap();
         assert_eq!((nyu.classes["nyu13"].len(), nyu.classes["nyu40"].len()), (13, 40));
+        let scannet = scannet().unwrap();
+        assert_eq!((scannet.classes["scannet20"].len(), scannet.classes["scannet200"].len()), (20, 200));
+        for list in scannet.classes.values() {
+            assert!(list.windows(2).all(|pair| 0 < pair[0].id && pair[0].id < pair[1].id));
+        }
+        // The 20 are a part of NYU-40, by name and number.
+        for class in &scannet.classes["scannet20"] {
+            assert_eq!(nyu.classes["nyu40"][usize::from(class.id) - 1].name, class.name);
+        }
         assert!(nyu.classes["nyu40"].iter().all(|c| (1..=13).contains(&c.group)));
     }
 

@@ -54,6 +54,11 @@ pub(crate) fn read_photo(path: &Path) -> Result<RgbImage, DataError> {
     Ok(decode(path, "photo")?.into_rgb8())
 }
 
+/// Decodes a photograph from its bytes; `path` is where they are from.
+pub(crate) fn photo_of(bytes: &[u8], path: &Path) -> Result<RgbImage, DataError> {
+    Ok(decode_bytes(bytes, path, "photo")?.into_rgb8())
+}
+
 /// Decodes a 16-bit grey picture: its width, height and values, row-major.
 pub(crate) fn read_depth(path: &Path) -> Result<(u32, u32, Vec<u16>), DataError> {
     match decode(path, "depth image")? {
@@ -93,11 +98,14 @@ pub(crate) fn picture_size(path: &Path, what: &'static str) -> Result<(u32, u32)
 }
 
 fn decode(path: &Path, what: &'static str) -> Result<DynamicImage, DataError> {
-    let bytes = read(path, what, MAX_FILE_BYTES)?;
+    decode_bytes(&read(path, what, MAX_FILE_BYTES)?, path, what)
+}
+
+fn decode_bytes(bytes: &[u8], path: &Path, what: &'static str) -> Result<DynamicImage, DataError> {
     if bytes.is_empty() {
-        return Err(DataError::Image { what, problem: "the file is empty".into(), path: path.to_owned() });
+        return Err(DataError::Image { what, problem: "it is empty".into(), path: path.to_owned() });
     }
-    let mut reader = ImageReader::new(Cursor::new(&bytes))
+    let mut reader = ImageReader::new(Cursor::new(bytes))
         .with_guessed_format()
         .map_err(|source| DataError::Read { what, path: path.to_owned(), source })?;
     let mut limits = Limits::default();
@@ -106,7 +114,7 @@ fn decode(path: &Path, what: &'static str) -> Result<DynamicImage, DataError> {
     limits.max_alloc = Some(MAX_PICTURE_BYTES);
     reader.limits(limits);
     let format = reader.format();
-    if format == Some(ImageFormat::Jpeg) && !jpeg_is_whole(&bytes) {
+    if format == Some(ImageFormat::Jpeg) && !jpeg_is_whole(bytes) {
         return Err(DataError::Image {
             what,
             problem: "the JPEG is truncated".into(),

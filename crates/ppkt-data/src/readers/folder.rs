@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::files;
 use super::rig::{Decoded, FramePose, Rig, Window, assemble};
+use super::source::Source;
 use super::text::{read_intrinsics, read_pose};
 use crate::uri::Options;
 use crate::{Classes, DataError, DataUri, Dataset, Scene, Split};
@@ -18,10 +19,14 @@ use crate::{Classes, DataError, DataUri, Dataset, Scene, Split};
 #[derive(Clone, Debug)]
 pub(crate) struct FrameFiles {
     pub(crate) name: String,
+    /// The room or sequence that it was taken in; `None` where the dataset does not tell, and the frame counts alone.
+    pub(crate) scene: Option<String>,
     pub(crate) colour: PathBuf,
     pub(crate) depth: PathBuf,
     pub(crate) labels: Option<PathBuf>,
     pub(crate) pose: PoseSource,
+    /// Whose images and cameras these are.
+    pub(crate) source: Source,
     /// A file with the intrinsics of this frame alone, where the frames come from different cameras.
     pub(crate) intrinsics: Option<PathBuf>,
     /// Whether it belongs to the validation part.
@@ -68,6 +73,8 @@ pub(crate) enum Cameras {
     Shared(Arc<Rig>),
     /// A pinhole for each frame, registered; [`FrameFiles::intrinsics`] has its numbers, the photo its size.
     PerFrame,
+    /// Those of each frame's scan: [`FrameFiles::source`] has them.
+    PerScan,
 }
 
 /// How labels are read.
@@ -110,6 +117,7 @@ pub(crate) struct Layout {
 impl Layout {
     /// Reads one frame.
     pub(crate) fn sample(&self, files: &FrameFiles) -> Result<Scene, DataError> {
+        self.intact(files)?;
         let pose = self.pose(files)?;
         let photo = self.photo(files)?;
         let rig = self.rig(files, photo.dimensions())?;
@@ -141,14 +149,37 @@ impl Layout {
         }
     }
 
+    /// Refuses a frame of which nothing can be read.
+    pub(crate) fn intact(&self, files: &FrameFiles) -> Result<(), DataError> {
+        match &files.source {
+            Source::Damaged(problem) => Err(DataError::Text {
+                what: "recording",
+                problem: problem.clone(),
+                path: files.colour.clone(),
+            }),
+            Source::Recorded(_, place) => place.check(),
+            Source::Files | Source::Scan(_) => Ok(()),
+        }
+    }
+
     /// The photograph, whole.
     pub(crate) fn photo(&self, files: &FrameFiles) -> Result<RgbImage, DataError> {
         self.there(files, "photo", &files.colour)?;
-        files::read_photo(&files.colour)
+        let photo = match &files.source {
+            Source::Recorded(_, place) => place.photo()?,
+            _ => files::read_photo(&files.colour)?,
+        };
+        match files.source.sensor() {
+            Some(sensor) => sensor.fit(photo, &files.colour),
+            None => Ok(photo),
+        }
     }
 
     /// The cameras, for whole images.
     pub(crate) fn rig(&self, files: &FrameFiles, photo: (u32, u32)) -> Result<Arc<Rig>, DataError> {
+        if let Some(sensor) = files.source.sensor() {
+            return Ok(Arc::clone(&sensor.rig));
+        }
         match (&self.cameras, &files.intrinsics) {
             (Cameras::Shared(rig), _) => {
                 let whole = (rig.colour.width(), rig.colour.height());
@@ -163,7 +194,7 @@ impl Layout {
                 })?;
                 Ok(Arc::new(Rig::registered(camera)))
             }
-            (Cameras::PerFrame, None) => Err(DataError::Missing {
+            (Cameras::PerFrame, None) | (Cameras::PerScan, _) => Err(DataError::Missing {
                 what: "camera intrinsics",
                 frame: files.name.clone(),
                 path: self.folder.clone(),
@@ -175,7 +206,7 @@ impl Layout {
     pub(crate) fn shared_rig(&self) -> Option<Arc<Rig>> {
         match &self.cameras {
             Cameras::Shared(rig) => Some(Arc::clone(rig)),
-            Cameras::PerFrame => None,
+            Cameras::PerFrame | Cameras::PerScan => None,
         }
     }
 
@@ -197,14 +228,18 @@ impl Layout {
     /// The depth image in metres, whole.
     pub(crate) fn depth(&self, files: &FrameFiles, rig: &Rig) -> Result<DepthMap, DataError> {
         self.there(files, "depth image", &files.depth)?;
-        let (width, height, raw) = files::read_depth(&files.depth)?;
+        let (width, height, raw) = match &files.source {
+            Source::Recorded(_, place) => place.depth()?,
+            _ => files::read_depth(&files.depth)?,
+        };
+        let encoding = files.source.sensor().map_or(&self.encoding, |sensor| &sensor.encoding);
         let reason = match rig.colour_from_depth {
             Some(_) => "the size of its camera",
             None => "it is registered to the photo, pixel by pixel",
         };
         let expected = (rig.depth.width(), rig.depth.height());
         check_size("depth image", (width, height), expected, reason, &files.depth)?;
-        DepthMap::from_u16(width, height, &raw, &self.encoding).map_err(|e| DataError::Image {
+        DepthMap::from_u16(width, height, &raw, encoding).map_err(|e| DataError::Image {
             what: "depth image",
             problem: e.to_string(),
             path: files.depth.clone(),
@@ -220,7 +255,13 @@ impl Layout {
         let (Some(rule), Some(path)) = (&self.labels, &files.labels) else { return Ok(None) };
         self.there(files, "label image", path)?;
         let (width, height, raw) = files::read_labels(path)?;
-        check_size("label image", (width, height), photo, "the size of the photo", path)?;
+        let raw = match files.source.sensor() {
+            Some(sensor) => sensor.fit_labels((width, height), &raw, path)?,
+            None => {
+                check_size("label image", (width, height), photo, "the size of the photo", path)?;
+                raw
+            }
+        };
         let class = |v: u16| rule.map.get(usize::from(v)).copied().ok_or(v);
         let last = rule.map.len().saturating_sub(1);
         let classes = raw.into_iter().map(class).collect::<Result<_, _>>();
@@ -281,6 +322,9 @@ impl Layout {
                 let size = std::fs::metadata(path).map(|m| m.len()).unwrap_or(u64::MAX);
                 add(&size.to_le_bytes());
             }
+            if let Source::Recorded(_, place) = &files.source {
+                add(place.numbers().map(u64::to_le_bytes).as_flattened());
+            }
             add(&files.intrinsics.as_ref().and_then(|path| std::fs::read(path).ok()).unwrap_or_default());
             match &files.pose {
                 PoseSource::File(path) => add(&std::fs::read(path).unwrap_or_default()),
@@ -310,7 +354,7 @@ impl Decoded {
     }
 }
 
-fn check_size(
+pub(crate) fn check_size(
     what: &'static str,
     got: (u32, u32),
     expected: (u32, u32),
@@ -367,6 +411,11 @@ impl Dataset for FolderDataset {
 
     fn frame_name(&self, index: usize) -> String {
         self.chosen.get(index).map(|i| self.layout.frames[*i].name.clone()).unwrap_or_default()
+    }
+
+    fn scene_name(&self, index: usize) -> String {
+        let frame = self.chosen.get(index).map(|i| &self.layout.frames[*i]);
+        frame.map(|f| f.scene.as_ref().unwrap_or(&f.name).clone()).unwrap_or_default()
     }
 
     fn sample(&self, index: usize) -> Result<Scene, DataError> {
@@ -463,10 +512,12 @@ mod tests {
     fn frames(n: usize) -> Vec<FrameFiles> {
         let frame = |i| FrameFiles {
             name: format!("frame-{i}"),
+            scene: None,
             colour: PathBuf::new(),
             depth: PathBuf::new(),
             labels: None,
             pose: PoseSource::Level,
+            source: Source::Files,
             intrinsics: None,
             held_out: false,
         };

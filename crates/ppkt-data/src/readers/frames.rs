@@ -16,8 +16,9 @@ use super::frames_toml::{
     ByName, Choose, Direction, FrameEntry, FramesToml, LabelClass, LabelsEntry, PoseEntry, PoseValue,
     Validation, WhichCamera,
 };
-use super::listing::{lines, names_if_any};
+use super::listing::{folder_name, lines, names_if_any};
 use super::rig::Rig;
+use super::source::Source;
 use super::text::{number, pose_of_rows};
 use crate::uri::Options;
 use crate::{Classes, DataError, DataUri};
@@ -35,6 +36,7 @@ pub(crate) fn scan(uri: &DataUri, folder: PathBuf) -> Result<Layout, DataError> 
     let mut frames =
         if toml.frame.is_empty() { found.by_pattern(&toml)? } else { found.one_by_one(&toml)? };
     found.keep_only(&toml, &mut frames)?;
+    found.name_scenes(&toml, &mut frames)?;
     if frames.is_empty() {
         let expected = "files that fit the patterns of its frames.toml".into();
         return Err(DataError::Empty { layout: "frames", expected, path: found.folder });
@@ -153,6 +155,8 @@ impl Found {
             depth: depths.get(&name).cloned().unwrap_or_else(|| depth.path(&self.folder, &name)),
             labels: labels.as_ref().map(|l| l.path(&self.folder, &name)),
             pose: poses(&name),
+            scene: None,
+            source: Source::Files,
             intrinsics: None,
             held_out: false,
             name,
@@ -253,6 +257,8 @@ impl Found {
                 depth: self.folder.join(&entry.depth),
                 labels: self.labels_of(entry, &name, toml)?,
                 pose: self.pose_of(entry, &name, toml)?,
+                scene: entry.scene.clone(),
+                source: Source::Files,
                 intrinsics: None,
                 held_out: false,
                 name,
@@ -316,6 +322,37 @@ impl Found {
         let Some(file) = &toml.only else { return Ok(()) };
         let wanted = self.names_in(file, frames)?;
         frames.retain(|f| wanted.contains(&f.name));
+        Ok(())
+    }
+
+    /// Says of each frame which scene it is of: as listed; else, with poses, all are of one, since all are in one world.
+    fn name_scenes(&mut self, toml: &FramesToml, frames: &mut [FrameFiles]) -> Result<(), DataError> {
+        if let Some(file) = &toml.scenes {
+            let path = self.folder.join(file);
+            let text = read_text(&path, "list of scenes")?;
+            let mut listed = BTreeMap::new();
+            for (line, row) in lines(&text) {
+                let cells = row.split_once('\t').or_else(|| row.split_once([' ', ',']));
+                let (name, scene) = cells.ok_or_else(|| DataError::Text {
+                    what: "list of scenes",
+                    problem: format!("line {line} should be a frame's name and its scene"),
+                    path: path.clone(),
+                })?;
+                listed.insert(name, scene.trim());
+            }
+            for frame in frames {
+                let scene = listed.get(frame.name.as_str()).ok_or_else(|| DataError::Text {
+                    what: "list of scenes",
+                    problem: format!("it has no line for frame {:?}", frame.name),
+                    path: path.clone(),
+                })?;
+                frame.scene = Some((*scene).to_owned());
+            }
+            self.read.push(path);
+        } else if toml.pose.is_some() {
+            let scene = folder_name(&self.folder);
+            frames.iter_mut().for_each(|f| _ = f.scene.get_or_insert_with(|| scene.clone()));
+        }
         Ok(())
     }
 
@@ -456,7 +493,7 @@ impl Pattern {
 }
 
 /// `frame2` before `frame10`: runs of digits compare as numbers.
-fn natural_order(a: &str, b: &str) -> std::cmp::Ordering {
+pub(crate) fn natural_order(a: &str, b: &str) -> std::cmp::Ordering {
     let key = |text: &str| {
         let mut parts: Vec<(String, usize, String)> = Vec::new();
         let mut rest = text;

@@ -19,6 +19,8 @@ pub(crate) struct FramesToml {
     pub(crate) split: SplitEntry,
     /// A file with the names of the frames to use, one a line, where it is not all.
     pub(crate) only: Option<PathBuf>,
+    /// A file that says which scene each frame is of, lines of `NAME SCENE`; else all are of one if they have poses.
+    pub(crate) scenes: Option<PathBuf>,
     /// Frames one by one, instead of patterns.
     #[serde(default)]
     pub(crate) frame: Vec<FrameEntry>,
@@ -159,6 +161,7 @@ pub(crate) enum Choose {
 #[serde(deny_unknown_fields)]
 pub(crate) struct FrameEntry {
     pub(crate) name: Option<String>,
+    pub(crate) scene: Option<String>,
     pub(crate) colour: PathBuf,
     pub(crate) depth: PathBuf,
     pub(crate) labels: Option<PathBuf>,

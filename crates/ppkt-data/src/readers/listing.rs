@@ -27,6 +27,12 @@ pub(crate) fn names_if_any(folder: &Path) -> Result<Vec<String>, DataError> {
     if folder.is_dir() { names(folder) } else { Ok(Vec::new()) }
 }
 
+/// The name of a folder, links and `..` followed.
+pub(crate) fn folder_name(folder: &Path) -> String {
+    let full = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    full.file_name().unwrap_or(full.as_os_str()).to_string_lossy().into_owned()
+}
+
 /// Files of a folder that begin and end so, by what is between.
 pub(crate) fn between(
     names: &[String],

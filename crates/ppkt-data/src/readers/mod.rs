@@ -12,8 +12,10 @@ mod nuscenes;
 mod nyuv2;
 mod rig;
 mod s3dis;
+mod scannet;
 mod scans;
 mod sevenscenes;
+mod source;
 mod sunrgbd;
 mod sweeps;
 mod text;
@@ -49,6 +51,7 @@ pub(crate) fn scan(uri: &DataUri) -> Result<Found, DataError> {
         Scheme::Tum => tum::scan(uri, folder).map(Found::Frames),
         Scheme::SunRgbd => sunrgbd::scan(uri, folder).map(Found::Frames),
         Scheme::S3dis => s3dis::scan(uri, folder).map(Found::Scans),
+        Scheme::Scannet => scannet::scan(uri, folder),
         Scheme::Kitti => kitti::scan(uri, folder).map(Found::Sweeps),
         Scheme::Nuscenes => nuscenes::scan(uri, folder).map(Found::Sweeps),
         Scheme::Frames => frames::scan(uri, folder).map(Found::Frames),
@@ -64,6 +67,7 @@ pub(crate) fn about(scheme: Scheme) -> Result<(String, String), DataError> {
         Scheme::Tum => descriptor::tum()?,
         Scheme::SunRgbd => descriptor::sunrgbd()?,
         Scheme::S3dis => descriptor::s3dis()?,
+        Scheme::Scannet => descriptor::scannet()?,
         Scheme::Kitti => descriptor::kitti()?,
         Scheme::Nuscenes => descriptor::nuscenes()?,
         Scheme::Frames => return Ok(("your own RGB-D frames".into(), "yours to say".into())),

@@ -16,6 +16,7 @@ use super::folder::{
 };
 use super::listing::{lines, names_if_any, photos};
 use super::rig::{Rig, Window};
+use super::source::Source;
 use super::text::read_intrinsics;
 use crate::{DataError, DataUri};
 
@@ -97,10 +98,13 @@ fn frame(folder: &Path, photos: &BTreeMap<String, PathBuf>, id: &str, held_out: 
     let expected = || folder.join("image").join(format!("{id}.jpg"));
     FrameFiles {
         name: id.to_owned(),
+        // Nothing in this layout says which room a frame is of.
+        scene: None,
         colour: photos.get(id).cloned().unwrap_or_else(expected),
         depth: folder.join("depth").join(format!("{id}.png")),
         labels: Some(folder.join("label40").join(format!("{id}.png"))),
         pose: PoseSource::Level,
+        source: Source::Files,
         intrinsics: None,
         held_out,
     }
@@ -161,7 +165,7 @@ fn class_table(
             return Err(wrong(line, "does not continue the ids 1, 2, …"));
         }
         let colour = table.iter().find(|c| c.name == name).and_then(|c| c.colour);
-        entries.push(ClassEntry { name: name.into(), colour, group });
+        entries.push(ClassEntry { name: name.into(), colour, group, id: 0 });
     }
     Ok(entries)
 }

@@ -47,6 +47,7 @@ pub(crate) fn scan(uri: &DataUri, folder: PathBuf) -> Result<ScanLayout, DataErr
             }
             scans.push(ScanFiles {
                 name: format!("{area}/{room}"),
+                scene: format!("{area}/{room}"),
                 source: ScanSource::Room(Room::find(&room_folder, &class_of, &mut others)?),
                 held_out: area.strip_prefix("Area_") == Some(held_out),
             });

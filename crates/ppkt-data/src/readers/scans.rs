@@ -7,12 +7,15 @@ use sha2::{Digest, Sha256};
 
 use super::files;
 use super::s3dis::Room;
+use super::scannet::Mesh;
 use crate::{Classes, Cloud, DataError, DataUri, Dataset, Scene, Split};
 
 /// One scan on disk. Files that should be there and are not keep their place: reading the scan says what is missing.
 #[derive(Clone, Debug)]
 pub(crate) struct ScanFiles {
     pub(crate) name: String,
+    /// The room it was taken in.
+    pub(crate) scene: String,
     pub(crate) source: ScanSource,
     /// Whether it belongs to the validation part.
     pub(crate) held_out: bool,
@@ -23,6 +26,8 @@ pub(crate) struct ScanFiles {
 pub(crate) enum ScanSource {
     /// A room of S3DIS: texts, one an object.
     Room(Room),
+    /// A mesh of ScanNet with its labels.
+    Mesh(Mesh),
 }
 
 /// A cloud as read, and what a user should know of it, one sentence each.
@@ -52,6 +57,7 @@ impl ScanFiles {
     pub(crate) fn read(&self) -> Result<ReadScan, DataError> {
         let read = match &self.source {
             ScanSource::Room(room) => room.read(&self.name)?,
+            ScanSource::Mesh(mesh) => mesh.read(&self.name)?,
         };
         if read.cloud.points.is_empty() {
             let problem = "its files hold none".into();
@@ -63,6 +69,7 @@ impl ScanFiles {
     fn files(&self) -> Vec<&PathBuf> {
         match &self.source {
             ScanSource::Room(room) => room.files(),
+            ScanSource::Mesh(mesh) => mesh.files(),
         }
     }
 }
@@ -107,6 +114,10 @@ impl Dataset for ScanDataset {
         self.chosen.get(index).map(|i| self.layout.scans[*i].name.clone()).unwrap_or_default()
     }
 
+    fn scene_name(&self, index: usize) -> String {
+        self.chosen.get(index).map(|i| self.layout.scans[*i].scene.clone()).unwrap_or_default()
+    }
+
     fn sample(&self, index: usize) -> Result<Scene, DataError> {
         let chosen = self.chosen.get(index).ok_or_else(|| DataError::OutOfRange {
             index,
@@ -121,6 +132,10 @@ impl Dataset for ScanDataset {
             }
         }
         Ok(Scene { name: scan.name.clone(), cloud, views: Vec::new() })
+    }
+
+    fn has_photographs(&self) -> bool {
+        false
     }
 
     fn classes(&self) -> Option<&Classes> {
@@ -139,7 +154,7 @@ impl Dataset for ScanDataset {
             add(format!("{key}={value}").as_bytes());
         }
         for path in &self.layout.read {
-            add(files::read_text(path, "description of the dataset")?.as_bytes());
+            add(&files::read_large(path, "description of the dataset")?);
         }
         for scan in self.chosen.iter().map(|i| &self.layout.scans[*i]) {
             add(scan.name.as_bytes());

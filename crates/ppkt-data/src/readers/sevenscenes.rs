@@ -17,8 +17,9 @@ use super::folder::{
     Cameras, FrameFiles, Layout, PoseOf, PoseSource, hold_out_last, holdout, limit_depth, thin_out,
     turning_up,
 };
-use super::listing::{between, lines, names, photos};
+use super::listing::{between, folder_name, lines, names, photos};
 use super::rig::Rig;
+use super::source::Source;
 use super::text::{pose_of_rows, read_intrinsics, read_numbers};
 use crate::uri::Options;
 use crate::{DataError, DataUri};
@@ -226,12 +227,16 @@ fn sequence(folder: &Path, names: &[String], prefix: &str, poses: bool) -> Vec<F
     let file = |found: &BTreeMap<String, PathBuf>, id: &str, ending: &str| {
         found.get(id).cloned().unwrap_or_else(|| folder.join(format!("frame-{id}{ending}")))
     };
+    // A sequence is one walk through one room.
+    let scene = folder_name(folder);
     let frame = |id: &String| FrameFiles {
         name: format!("{prefix}frame-{id}"),
+        scene: Some(scene.clone()),
         colour: file(&colour, id, ".color.png"),
         depth: file(&depth, id, ".depth.png"),
         labels: None,
         pose: if poses { PoseSource::File(file(&pose, id, ".pose.txt")) } else { PoseSource::Level },
+        source: Source::Files,
         intrinsics: None,
         held_out: false,
     };

@@ -13,6 +13,7 @@ use super::folder::{
     limit_depth, thin_out,
 };
 use super::listing::{PHOTO_ENDINGS, names, names_if_any};
+use super::source::Source;
 use crate::{DataError, DataUri};
 
 const EXPECTED: &str = "frames in folders with image/, depth/ and intrinsics.txt";
@@ -87,14 +88,23 @@ fn frame(root: &Path, folder: &Path, depth: &str) -> Result<FrameFiles, DataErro
     let extrinsics = folder.join("extrinsics");
     let last = names_if_any(&extrinsics)?.into_iter().rfind(|n| n.ends_with(".txt"));
     Ok(FrameFiles {
+        scene: name.as_deref().and_then(room),
         name: name.unwrap_or_else(|| folder.to_string_lossy().into_owned()),
         colour: only(&folder.join("image"), &PHOTO_ENDINGS)?,
         depth: only(&folder.join(depth), &["png"])?,
         labels: None,
         pose: PoseSource::File(last.map_or_else(|| extrinsics.join("*.txt"), |n| extrinsics.join(n))),
+        source: Source::Files,
         intrinsics: Some(folder.join("intrinsics.txt")),
         held_out: false,
     })
+}
+
+/// The room of a frame: the part that comes from SUN3D has a folder for each room, `…/sun3ddata/PLACE/ROOM/FRAME`; the
+/// others have all frames of a sensor side by side and do not tell.
+fn room(name: &str) -> Option<String> {
+    let (room, _) = name.rsplit_once('/')?;
+    room.split('/').any(|part| part == "sun3ddata").then(|| room.to_owned())
 }
 
 /// The one picture of a folder; where there is none, a path that says what was looked for.

@@ -32,7 +32,7 @@ pub(crate) fn read_numbers<const N: usize>(path: &Path, what: &'static str) -> R
     list.try_into().map_err(|_| wrong(format!("it has {n} numbers, but should have {N}")))
 }
 
-/// fx, fy, cx, cy from a file with a 3×3 matrix, or with just these four numbers.
+/// fx, fy, cx, cy from a file with a 3×3 or 4×4 matrix, or with just these four numbers.
 pub(crate) fn read_intrinsics(path: &Path) -> Result<[f64; 4], DataError> {
     const WHAT: &str = "camera intrinsics";
     let wrong =
@@ -47,8 +47,21 @@ pub(crate) fn read_intrinsics(path: &Path) -> Result<[f64; 4], DataError> {
             }
             Ok([fx, fy, cx, cy])
         }
-        _ => Err(wrong("it should have nine numbers (a 3×3 matrix) or four (fx fy cx cy)")),
+        _ if list.len() == 16 => intrinsics_of(&list).map_err(|p| wrong(&p)),
+        _ => Err(wrong("it should have nine numbers (a 3×3 matrix), 16 (4×4) or four (fx fy cx cy)")),
     }
+}
+
+/// fx, fy, cx, cy from the 16 numbers of a 4×4 matrix, row by row.
+pub(crate) fn intrinsics_of(m: &[f64]) -> Result<[f64; 4], String> {
+    let &[fx, skew, cx, a, b, fy, cy, c, d, e, one, f, g, h, i, last] = m else {
+        return Err(format!("it has {} numbers, but a 4×4 matrix has 16", m.len()));
+    };
+    let zero = [skew, a, b, c, d, e, f, g, h, i].iter().all(|v| v.abs() < 1e-6);
+    if !zero || (one - 1.0).abs() > 1e-6 || (last - 1.0).abs() > 1e-6 {
+        return Err("it is no matrix of the form fx 0 cx 0, 0 fy cy 0, 0 0 1 0, 0 0 0 1".into());
+    }
+    Ok([fx, fy, cx, cy])
 }
 
 /// A pose from a file with a 4×4 matrix, row by row (three rows are enough).
@@ -105,11 +118,21 @@ mod tests {
     fn intrinsics_of_both_forms() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("k.txt");
-        for text in ["500 0 320\n0 501 240\n0 0 1\n", "# fx fy cx cy\n500 501 320 240"] {
+        for text in [
+            "500 0 320\n0 501 240\n0 0 1\n",
+            "500 0 320 0\n0 501 240 0\n0 0 1 0\n0 0 0 1\n",
+            "# fx fy cx cy\n500 501 320 240",
+        ] {
             std::fs::write(&path, text).unwrap();
             assert_eq!(read_intrinsics(&path).unwrap(), [500.0, 501.0, 320.0, 240.0]);
         }
-        for text in ["", "500 0 320 0 501 240 0 0 2", "500 3 320 0 501 240 0 0 1", "1 2 3"] {
+        for text in [
+            "",
+            "500 0 320 0 501 240 0 0 2",
+            "500 3 320 0 501 240 0 0 1",
+            "1 2 3",
+            "5 0 3 0 0 5 2 0 0 0 1 0 0 0 9 1",
+        ] {
             std::fs::write(&path, text).unwrap();
             assert!(matches!(read_intrinsics(&path).unwrap_err(), DataError::Text { .. }), "{text}");
         }

@@ -15,8 +15,9 @@ use super::folder::{
     Cameras, FileCamera, FileWorld, FrameFiles, Layout, PoseOf, PoseSource, hold_out_last, holdout,
     limit_depth, thin_out,
 };
-use super::listing::lines;
+use super::listing::{folder_name, lines};
 use super::rig::Rig;
+use super::source::Source;
 use super::text::number;
 use crate::uri::Options;
 use crate::{DataError, DataUri};
@@ -49,6 +50,8 @@ pub(crate) fn scan(uri: &DataUri, folder: PathBuf) -> Result<Layout, DataError> 
         ));
     }
     let poses = poses(&folder, options, &mut read, &mut notes)?;
+    // A folder is one recording of one place.
+    let scene = folder_name(&folder);
     let mut frames = Vec::new();
     let mut without_pose = Vec::new();
     for (c, d) in pairs {
@@ -65,10 +68,12 @@ pub(crate) fn scan(uri: &DataUri, folder: PathBuf) -> Result<Layout, DataError> 
         };
         frames.push(FrameFiles {
             name: format!("{time_s:.6}"),
+            scene: Some(scene.clone()),
             colour: photo.clone(),
             depth: depth[d].1.clone(),
             labels: None,
             pose,
+            source: Source::Files,
             intrinsics: None,
             held_out: false,
         });

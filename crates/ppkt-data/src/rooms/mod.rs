@@ -242,6 +242,10 @@ impl Dataset for Rooms {
         format!("room{room:05}_{view:03}")
     }
 
+    fn scene_name(&self, index: usize) -> String {
+        format!("room{:05}", self.place(index).0)
+    }
+
     fn sample(&self, index: usize) -> Result<Scene, DataError> {
         let view = self.view(index)?;
         let mut cloud = Cloud::default();

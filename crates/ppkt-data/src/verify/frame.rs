@@ -36,6 +36,9 @@ pub(super) struct Facts {
 
 pub(super) fn check(layout: &Layout, files: &FrameFiles) -> Checked {
     let mut faults = Vec::new();
+    if let Err(error) = layout.intact(files) {
+        return Checked { faults: vec![Fault::of_error(&error, Some(&files.name))], facts: None };
+    }
     // The parts are read one by one, so that a frame with two faults shows both.
     let pose = layout.pose(files).map_err(|e| faults.push(Fault::of_error(&e, Some(&files.name)))).ok();
     let photo = layout.photo(files).map_err(|e| faults.push(Fault::of_error(&e, Some(&files.name)))).ok();

@@ -194,7 +194,11 @@ fn check_poses(layout: &Layout, report: &mut Report) {
     let mut pairs = Vec::new();
     let mut farthest_m = 0f64;
     for i in spread(all.len() - 1, SAMPLES) {
-        let [a, b] = [i, i + 1].map(|k| layout.sample(&layout.frames[all[k]]));
+        let [a, b] = [i, i + 1].map(|k| &layout.frames[all[k]]);
+        if a.scene != b.scene {
+            continue;
+        }
+        let [a, b] = [a, b].map(|frame| layout.sample(frame));
         let (Ok(a), Ok(b)) = (a, b) else { continue };
         farthest_m = farthest_m.max(a.views[0].world_from_camera.translation().norm());
         pairs.extend(poses::disagreement(&a, &b, &layout.world_from_file));

@@ -31,6 +31,45 @@ fn every_layout_is_read() {
 }
 
 #[test]
+fn frames_of_one_scene_have_its_name_where_the_data_tell() {
+    for layout in LAYOUTS {
+        let fixture = Fixture::new(layout);
+        let all = fixture.uri().open(Split::All).unwrap();
+        let scenes: Vec<String> = (0..all.len()).map(|i| all.scene_name(i)).collect();
+        let folder = fixture.root().file_name().unwrap().to_string_lossy();
+        match layout {
+            // A sequence, or frames in one world.
+            "sevenscenes" | "tum" | "frames" => assert!(scenes.iter().all(|s| *s == folder), "{scenes:?}"),
+            _ => assert!(scenes.iter().enumerate().all(|(i, s)| *s == all.frame_name(i)), "{scenes:?}"),
+        }
+    }
+    let sequences = Fixture::new("sevenscenes");
+    for sequence in ["seq-01", "seq-02"] {
+        std::fs::create_dir(sequences.file(sequence)).unwrap();
+    }
+    for i in 0..FRAMES {
+        for ending in ["color.png", "depth.png", "pose.txt"] {
+            let name = format!("frame-{i:06}.{ending}");
+            let to = format!("seq-0{}/{name}", 1 + i % 2);
+            std::fs::rename(sequences.file(&name), sequences.file(&to)).unwrap();
+        }
+    }
+    let all = sequences.uri().open(Split::All).unwrap();
+    let scenes: Vec<String> = (0..FRAMES).map(|i| all.scene_name(i)).collect();
+    assert_eq!(scenes, ["seq-01", "seq-01", "seq-02", "seq-02"]);
+    // The part of SUN RGB-D that has a folder for each room.
+    let rooms = Fixture::new("sunrgbd");
+    let room = "xtion/sun3ddata/hotel_mr/scan1";
+    std::fs::create_dir_all(rooms.file(room)).unwrap();
+    for i in 0..2 {
+        std::fs::rename(rooms.file(&format!("kv2/scene{i}")), rooms.file(&format!("{room}/{i}"))).unwrap();
+    }
+    let all = rooms.uri().open(Split::All).unwrap();
+    let scenes: Vec<String> = (0..FRAMES).map(|i| all.scene_name(i)).collect();
+    assert_eq!(scenes, ["kv2/scene2", "kv2/scene3", room, room]);
+}
+
+#[test]
 fn every_world_has_z_up() {
     for layout in LAYOUTS {
         let scene = Fixture::new(layout).uri().open(Split::All).unwrap().sample(0).unwrap();

@@ -9,4 +9,6 @@ mod nuscenes;
 mod own_frames;
 mod real;
 mod s3dis;
+mod scannet;
+mod scannet_frames;
 mod sweeps;

@@ -268,3 +268,20 @@ fn poses_that_disagree_with_depth_are_noticed() {
     assert!(report.neighbours_differ_m.unwrap() > 0.3, "{:?}", report.neighbours_differ_m);
     assert!(report.faults.iter().any(|f| f.kind == "poses disagree"), "{:?}", report.faults);
 }
+
+#[test]
+fn a_list_says_which_scene_each_frame_is_of() {
+    let fixture = with(&[("[colour]", "scenes = \"rooms.txt\"\n[colour]")]);
+    fixture.write("rooms.txt", "# name and room\n0 kitchen\n1 kitchen\n2\tliving room\n3,hall\n");
+    let all = open(&fixture);
+    let scenes: Vec<String> = (0..FRAMES).map(|i| all.scene_name(i)).collect();
+    assert_eq!(scenes, ["kitchen", "kitchen", "living room", "hall"]);
+    let before = all.fingerprint().unwrap();
+    fixture.write("rooms.txt", "0 a\n1 a\n2 a\n3 a\n");
+    assert_ne!(open(&fixture).fingerprint().unwrap(), before);
+    for (list, words) in [("0 a\n1 a\n2 a\n", "\"3\""), ("0 a\n1\n", "line 2")] {
+        fixture.write("rooms.txt", list);
+        let error = fixture.uri().open(Split::All).err().unwrap();
+        assert!(error.to_string().contains(words) && error.to_string().contains("rooms.txt"), "{error}");
+    }
+}

@@ -176,6 +176,8 @@ impl Recipe for FinetuneConfig {
     const BUILTIN: &'static [(&'static str, &'static str)] = &[
         ("segmentation", include_str!("../../recipes/segmentation.toml")),
         ("probe", include_str!("../../recipes/probe.toml")),
+        ("s3dis", include_str!("../../recipes/s3dis.toml")),
+        ("scannet", include_str!("../../recipes/scannet.toml")),
     ];
 }
 

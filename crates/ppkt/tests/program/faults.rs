@@ -89,7 +89,7 @@ fn an_empty_or_missing_folder_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let empty = dir.path().join("empty");
     fs::create_dir(&empty).unwrap();
-    for scheme in ["nyuv2", "sevenscenes", "tum", "sunrgbd", "s3dis", "frames"] {
+    for scheme in ["nyuv2", "sevenscenes", "tum", "sunrgbd", "s3dis", "scannet", "frames"] {
         for folder in [&empty, &dir.path().join("nowhere")] {
             let data = format!("{scheme}:{}", folder.display());
             let output =
@@ -98,6 +98,18 @@ fn an_empty_or_missing_folder_is_named() {
             assert_fails(&output, 2, &[&name]);
         }
     }
+}
+
+#[test]
+fn clouds_without_photographs_are_no_data_to_pretrain_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let room = dir.path().join("rooms/Area_1/office_1/Annotations");
+    fs::create_dir_all(&room).unwrap();
+    fs::write(room.join("wall_1.txt"), "0 0 0 1 2 3\n1 1 1 4 5 6\n").unwrap();
+    let out = dir.path().join("run");
+    let data = format!("s3dis:{}", dir.path().join("rooms").display());
+    let output = finish(ppkt().args(small_run(&out)).arg(format!("data.train={data}")));
+    assert_fails(&output, 2, &[&data, "no photographs", "2D-3D-S", "take=frames", "ppkt finetune"]);
 }
 
 #[test]
