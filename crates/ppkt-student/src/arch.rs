@@ -18,6 +18,25 @@ pub struct Plan {
     pub layers: [usize; 8],
 }
 
+impl Plan {
+    /// How far, in voxels along each axis, an input can be from an output that depends on it: a bound, not the least.
+    ///
+    /// A convolution of edge `k` at stride s reaches s (k − 1)/2 to each side, one that halves or doubles the stride
+    /// at most as far as the coarser stride; every block has two convolutions.
+    pub fn reach(&self, first_kernel: usize) -> usize {
+        let down = (0..4).map(|level| (2 << level) * (1 + 2 * self.layers[level]));
+        let up = (0..4).map(|level| (8 >> level) * (2 + 2 * self.layers[level + 4]));
+        first_kernel / 2 + down.sum::<usize>() + up.sum::<usize>()
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { init_planes, planes, layers } = self;
+        write!(f, "stem {init_planes}, channels {planes:?}, blocks {layers:?}")
+    }
+}
+
 macro_rules! family {
     ($($(#[$doc:meta])* $name:ident: $init:expr, $planes:expr, $layers:expr;)*) => {
         /// A network of the family; text and configuration files use the same names.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use ppkt_sparse::{LoadReport, SparseError};
 
-use crate::Arch;
+use crate::{Arch, Plan};
 
 /// What can be wrong with a network, its input, or its file.
 #[derive(Debug, thiserror::Error)]
@@ -62,12 +62,32 @@ pub enum StudentError {
         path: PathBuf,
     },
     /// A file holds no network of this family.
-    #[error("no MinkUNet state dict: {missing:?} is not among its {tensors} tensors: {path:?}")]
+    #[error(
+        "no MinkUNet state dict: {missing:?} is not among its {tensors} tensors ({found}); give the student.safetensors \
+         of a run, or a network with MinkowskiEngine's names: {path:?}"
+    )]
     NotMinkUNet {
         /// A tensor that every network of the family has.
         missing: String,
         /// Number of tensors in the file.
         tensors: usize,
+        /// Names of some of them.
+        found: String,
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file holds a network with the names of this family, but of other sizes than any of its members.
+    #[error(
+        "its channels and blocks are those of no network of the family: it has {found}; nearest is {nearest} with {expected}: \
+         {path:?}"
+    )]
+    UnknownPlan {
+        /// What the file has.
+        found: Box<Plan>,
+        /// The member whose sizes differ in the fewest places.
+        nearest: Arch,
+        /// What that has.
+        expected: Box<Plan>,
         /// The file.
         path: PathBuf,
     },

@@ -157,15 +157,49 @@ impl State {
         Ok((plan, arch, config))
     }
 
+    /// As [`Self::describe`], for a network that has to be a member of the family.
+    ///
+    /// # Errors
+    /// As [`Self::describe`], and [`StudentError::UnknownPlan`].
+    pub fn member(&self) -> Result<MinkUNetConfig, StudentError> {
+        let (plan, arch, config) = self.describe()?;
+        if arch.is_some() {
+            return Ok(config);
+        }
+        let differences = |arch: &Arch| {
+            let theirs = arch.plan();
+            let numbers = |p: &Plan| [p.planes, p.layers].concat();
+            let places = numbers(&plan).into_iter().zip(numbers(&theirs));
+            places.filter(|(a, b)| a != b).count() + usize::from(plan.init_planes != theirs.init_planes)
+        };
+        let nearest = Arch::ALL.iter().copied().min_by_key(differences).unwrap_or(config.arch);
+        Err(StudentError::UnknownPlan {
+            found: Box::new(plan),
+            nearest,
+            expected: Box::new(nearest.plan()),
+            path: self.path.clone(),
+        })
+    }
+
     fn dims(&self, name: &str, rank: usize) -> Result<&[usize], StudentError> {
         match self.tensors.get(name).map(Tensor::dims) {
             Some(dims) if dims.len() == rank => Ok(dims),
             _ => Err(StudentError::NotMinkUNet {
                 missing: name.to_owned(),
                 tensors: self.tensors.len(),
+                found: self.some_names(),
                 path: self.path.clone(),
             }),
         }
+    }
+
+    /// The first few names, in alphabetical order.
+    fn some_names(&self) -> String {
+        let mut names: Vec<&str> = self.tensors.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        let dots = if names.len() > 3 { ", …" } else { "" };
+        names.truncate(3);
+        names.join(", ") + dots
     }
 
     /// Sets a network's tensors; [`LoadMode::Lenient`] leaves out what does not fit, such as another head.

@@ -160,7 +160,24 @@ fn a_file_of_something_else_is_no_network() {
     let state = State::new(HashMap::from([("conv1.weight".to_owned(), tensor)]), "resnet.safetensors");
     let error = state.describe().unwrap_err().to_string();
     assert!(error.contains("conv0p1s1.kernel") && error.contains("resnet.safetensors"), "{error}");
+    assert!(error.contains("conv1.weight"), "what is there instead: {error}");
     assert!(State::new(HashMap::new(), "empty").describe().is_err());
+}
+
+#[test]
+fn a_network_of_other_sizes_is_held_against_the_nearest_of_the_family() {
+    let mut plan = Arch::MinkUNet14A.plan();
+    plan.planes[6] = 80;
+    let store = VarStore::new(0);
+    MinkUNet::with_plan(&plan, &MinkUNetConfig::default(), store.builder(&Device::Cpu)).unwrap();
+    let state = State::new(store.to_map().unwrap(), "own.safetensors");
+    assert_eq!(state.describe().unwrap().0, plan);
+    let error = state.member().unwrap_err().to_string();
+    for word in ["128, 128, 80, 96", "MinkUNet14A", "128, 128, 96, 96", "own.safetensors"] {
+        assert!(error.contains(word), "{word} is not in: {error}");
+    }
+    let (config, store, _) = tiny(8);
+    assert_eq!(State::new(store.to_map().unwrap(), "tiny").member().unwrap().arch, config.arch);
 }
 
 #[test]

@@ -156,3 +156,33 @@ fn other_channels_are_refused() {
     let error = net.forward(&voxels(4, 1, 6), false).unwrap_err().to_string();
     assert!(error.contains("takes 3") && error.contains("have 6"), "{error}");
 }
+
+/// One voxel of a long line says something, to a network without any bias: it is heard within the reach, and far.
+#[test]
+fn nothing_is_seen_beyond_the_reach() {
+    for first_kernel in [3, 5] {
+        let config = MinkUNetConfig {
+            arch: Arch::MinkUNet14Tiny,
+            in_channels: 1,
+            out_channels: 4,
+            first_kernel,
+            ..Default::default()
+        };
+        let reach = config.arch.plan().reach(first_kernel) as i32;
+        let net = MinkUNet::new(&config, VarStore::new(3).builder(&Device::Cpu)).unwrap();
+        let coords: Vec<[i32; 4]> = (-400..400).map(|x| [0, x, 0, 0]).collect();
+        let mut farthest = 0;
+        for (at, value) in [-7, 0, 8, 15].into_iter().flat_map(|at| [(at, 1e6f32), (at, -1e6)]) {
+            let said: Vec<f32> = coords.iter().map(|c| if c[1] == at { value } else { 0.0 }).collect();
+            let said = Tensor::from_vec(said, (coords.len(), 1), &Device::Cpu).unwrap();
+            let (voxels, order) = SparseTensor::new(&coords, said).unwrap();
+            let rows = net.backbone(&voxels, false).unwrap().features().to_vec2::<f32>().unwrap();
+            for (&row, c) in ppkt_sparse::rows_of_input(&order).iter().zip(&coords) {
+                if rows[row as usize].iter().any(|v| *v != 0.0) {
+                    farthest = farthest.max((c[1] - at).abs());
+                }
+            }
+        }
+        assert!(farthest <= reach && farthest > reach / 2, "{farthest} of {reach}");
+    }
+}
