@@ -102,6 +102,18 @@ impl TrainError {
         };
         Self::Io { action, remedy, path: path.to_owned(), source }
     }
+
+    /// The same of a file that belongs to no run.
+    pub(crate) fn output(action: &'static str, path: &Path, source: std::io::Error) -> Self {
+        use std::io::ErrorKind::*;
+        let remedy = match source.kind() {
+            StorageFull | QuotaExceeded | FileTooLarge => "free space on this disk, or write to another",
+            PermissionDenied | ReadOnlyFilesystem => "choose a folder that you may write",
+            NotFound | NotADirectory => "make the folder first",
+            _ => "check the disk",
+        };
+        Self::Io { action, remedy, path: path.to_owned(), source }
+    }
 }
 
 /// Shorthand for results of this crate.

@@ -4,6 +4,7 @@ mod checkpoint;
 mod comparison;
 mod config;
 mod error;
+mod features;
 mod machine;
 mod metrics;
 mod model;
@@ -22,6 +23,7 @@ mod segmentation;
 mod teacher;
 mod tensorboard;
 mod validation;
+mod weights;
 
 pub use checkpoint::{Checkpoint, RunState};
 pub use comparison::{
@@ -33,6 +35,7 @@ pub use config::{
     ValidationConfig,
 };
 pub use error::{Result, TrainError};
+pub use features::{EmbedConfig, Embedder, Embeddings, FeatureLayer, check_feature_file};
 pub use machine::{machine, processor, today};
 pub use metrics::{StageSeconds, StepMetrics};
 pub use model::{Model, Pass};
@@ -43,7 +46,7 @@ pub use pictures::{draw_features, file_name};
 pub use pretrain::{BeforeAfter, FirstLast, Start, Summary, pretrain};
 pub use provenance::{DataFingerprint, Provenance};
 pub use recipe::{Recipe, first_difference, recipe_names, resolve, to_toml, with_settings};
-pub use run_folder::{MetricsLog, RunFolder};
+pub use run_folder::{MetricsLog, RunFolder, write_whole};
 pub use samples::write_sample;
 pub use schedule::{Decay, ScheduleConfig};
 pub use segmentation::{

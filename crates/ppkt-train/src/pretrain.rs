@@ -108,7 +108,7 @@ pub fn pretrain(
         observer.message(note);
     }
     let teacher = OpenTeacher::of(config)?;
-    let provenance = Provenance::of(training.as_ref(), validation.as_ref(), teacher.spec())?;
+    let provenance = Provenance::of_pretraining(training.as_ref(), validation.as_ref(), teacher.spec())?;
     let begun = match start {
         Start::Fresh => None,
         Start::Resume => begun_before(config, out)?,

@@ -5,8 +5,10 @@ use ppkt_teacher::TeacherSpec;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, TrainError};
+use crate::machine::{processor, today};
 use crate::observer::Observer;
 use crate::run_folder::{RunFolder, read_json, write_json};
+use crate::weights::Weights;
 
 /// Versions and fingerprints of a run, written as `run.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,14 +19,34 @@ pub struct Provenance {
     pub system: String,
     /// Vector kernels of the sparse network.
     pub kernels: String,
+    /// Name of the processor.
+    #[serde(default)]
+    pub processor: String,
+    /// Cores that the process may use.
+    #[serde(default)]
+    pub cores: usize,
+    /// Day on which the run began, YYYY-MM-DD.
+    #[serde(default)]
+    pub date: String,
+    /// The command that began the run, word by word.
+    #[serde(default)]
+    pub command: Vec<String>,
     /// Frames to train on: name, number and fingerprint.
     pub training: DataFingerprint,
     /// Held-out frames.
     pub validation: DataFingerprint,
-    /// Name of the teacher.
-    pub teacher: String,
+    /// Name of the teacher of a pretraining.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub teacher: Option<String>,
     /// SHA-256 of its weights.
-    pub teacher_sha256: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub teacher_sha256: Option<String>,
+    /// File of weights that a training on labels begins with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<String>,
+    /// Its SHA-256.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights_sha256: Option<String>,
 }
 
 /// A dataset as it was found.
@@ -49,16 +71,50 @@ impl DataFingerprint {
 }
 
 impl Provenance {
-    /// Collects it.
-    pub fn of(training: &dyn Dataset, validation: &dyn Dataset, teacher: &TeacherSpec) -> Result<Self> {
+    /// That of a pretraining.
+    ///
+    /// # Errors
+    /// If the size of a file of the data cannot be asked for.
+    pub fn of_pretraining(
+        training: &dyn Dataset,
+        validation: &dyn Dataset,
+        teacher: &TeacherSpec,
+    ) -> Result<Self> {
+        Ok(Self {
+            teacher: Some(teacher.name.clone()),
+            teacher_sha256: Some(teacher.fingerprint.clone()),
+            ..Self::of(training, validation)?
+        })
+    }
+
+    /// That of a training on labels: `training` are all labelled frames, of which `labels.json` lists those used.
+    pub(crate) fn of_labels(
+        training: &dyn Dataset,
+        validation: &dyn Dataset,
+        weights: Option<&Weights>,
+    ) -> Result<Self> {
+        Ok(Self {
+            weights: weights.map(|w| w.path.display().to_string()),
+            weights_sha256: weights.map(Weights::sha256).transpose()?,
+            ..Self::of(training, validation)?
+        })
+    }
+
+    fn of(training: &dyn Dataset, validation: &dyn Dataset) -> Result<Self> {
         Ok(Self {
             ppkt: env!("CARGO_PKG_VERSION").to_owned(),
             system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             kernels: ppkt_sparse::simd_path()?.to_owned(),
+            processor: processor(),
+            date: today(),
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            command: std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
             training: DataFingerprint::of(training)?,
             validation: DataFingerprint::of(validation)?,
-            teacher: teacher.name.clone(),
-            teacher_sha256: teacher.fingerprint.clone(),
+            teacher: None,
+            teacher_sha256: None,
+            weights: None,
+            weights_sha256: None,
         })
     }
 
@@ -82,6 +138,7 @@ impl Provenance {
             ("the frames to train on", there.training.fingerprint != self.training.fingerprint),
             ("the held-out frames", there.validation.fingerprint != self.validation.fingerprint),
             ("the teacher's weights", there.teacher_sha256 != self.teacher_sha256),
+            ("the weights of `from`", there.weights_sha256 != self.weights_sha256),
         ];
         if let Some((what, _)) = changed.iter().find(|(_, changed)| *changed) {
             return Err(TrainError::Config(format!(

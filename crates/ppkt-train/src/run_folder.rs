@@ -148,6 +148,22 @@ pub(crate) fn write_atomically(
     path: &Path,
     write: impl FnOnce(&mut File) -> std::io::Result<()>,
 ) -> Result<()> {
+    replace_whole(path, write).map_err(|e| TrainError::io("write", path, e))
+}
+
+/// Writes a file that belongs to no run, so that it appears whole or not at all.
+///
+/// # Errors
+/// [`TrainError::Io`].
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    replace_whole(path, |file| file.write_all(bytes)).map_err(|e| TrainError::output("write", path, e))
+}
+
+/// As [`write_atomically`], with the system's own error.
+pub(crate) fn replace_whole(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> std::io::Result<()>,
+) -> std::io::Result<()> {
     let partial = path.with_extension("partial");
     let result = (|| {
         let mut file = File::create(&partial)?;
@@ -156,11 +172,11 @@ pub(crate) fn write_atomically(
         fs::rename(&partial, path)?;
         sync_folder(path.parent().unwrap_or(Path::new(".")))
     })();
-    result.map_err(|e| {
+    if result.is_err() {
         // The rest of a failed write is of no use to anybody and may hold the very space that is missing.
         let _ = fs::remove_file(&partial);
-        TrainError::io("write", path, e)
-    })
+    }
+    result
 }
 
 /// Flushes a folder's entries, so that a rename survives a power cut.

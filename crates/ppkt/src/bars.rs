@@ -6,6 +6,16 @@ use std::path::Path;
 use indicatif::{ProgressBar, ProgressStyle};
 use ppkt_train::{FinetuneMetrics, Observer, Retrieval, StepMetrics};
 
+/// A bar that shows what `template` says, of a task of so many parts; without a number it only turns. Nothing is drawn
+/// where standard error is no terminal.
+pub(crate) fn bar(length: Option<u64>, template: &str) -> ProgressBar {
+    let bar = length.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
+    match ProgressStyle::with_template(template) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
 /// Draws a run. All of it goes to standard error, so that standard output holds the result alone.
 pub(crate) struct Bars {
     terminal: bool,
@@ -39,10 +49,6 @@ impl Bars {
             self.line(&format!("left out a damaged frame: {frame}"));
         }
     }
-
-    fn style(template: &str) -> ProgressStyle {
-        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
-    }
 }
 
 impl Observer for Bars {
@@ -52,8 +58,7 @@ impl Observer for Bars {
 
     fn progress(&mut self, task: &str, done: u64, total: u64) {
         if self.task.as_ref().is_none_or(|(name, _)| name != task) {
-            let bar = ProgressBar::new(total);
-            bar.set_style(Self::style("{msg:18} {wide_bar} {pos}/{len} · {per_sec} · {eta} left"));
+            let bar = bar(Some(total), "{msg:18} {wide_bar} {pos}/{len} · {per_sec} · {eta} left");
             bar.set_message(task.to_owned());
             self.task = Some((task.to_owned(), bar));
         }
@@ -70,8 +75,7 @@ impl Observer for Bars {
     }
 
     fn begin(&mut self, first_step: u64, steps: u64) {
-        let bar = ProgressBar::new(steps);
-        bar.set_style(Self::style("training {wide_bar} {pos}/{len} · {per_sec} · {eta} left · {msg}"));
+        let bar = bar(Some(steps), "training {wide_bar} {pos}/{len} · {per_sec} · {eta} left · {msg}");
         bar.set_position(first_step);
         bar.reset_eta();
         self.steps = Some(bar);

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use ppkt_train::FeatureLayer;
 
 /// Pretrain 3D networks from 2D ones, without labels.
 ///
@@ -46,6 +47,8 @@ pub(crate) enum Command {
     /// Show what labels are worth with and without pretraining: the same training from both beginnings, over shares
     /// of labels and seeds.
     BenchLabels(BenchLabels),
+    /// Embed every point of a cloud with a trained network.
+    Features(Features),
     /// Look at, check or make data.
     #[command(subcommand)]
     Data(Data),
@@ -257,6 +260,72 @@ pub(crate) struct Eval {
     #[arg(long, value_name = "DIR")]
     pub(crate) samples: Option<PathBuf>,
 }
+
+/// Embed every point of a cloud with a trained network, and colour the cloud by what the network says of it.
+///
+/// Voxel size, point features and architecture are those that the checkpoint names. The cloud is in metres with z up,
+/// as in training; a file of double precision may lie anywhere on a map. Points of one voxel have one embedding.
+#[derive(Debug, Args)]
+#[command(after_long_help = FEATURES_EXAMPLES)]
+pub(crate) struct Features {
+    /// The cloud: a .ply, .npy, .npz, .bin (KITTI) or .pcd.bin (nuScenes) file, or a data URI with --frame.
+    #[arg(value_name = "FILE|URI")]
+    pub(crate) input: String,
+    /// The network: a run folder of pretrain, finetune or probe, or a .safetensors file.
+    #[arg(long, value_name = "RUN|FILE")]
+    pub(crate) from: String,
+    /// Which frame of a data URI, counted from 0 over all of its frames.
+    #[arg(long, value_name = "N")]
+    pub(crate) frame: Option<usize>,
+    /// Write the features to a .npy, or a .safetensors with a tensor `features`: 32-bit, one row a point, in the order
+    /// of the points.
+    #[arg(long, value_name = "FILE", required_unless_present = "ply")]
+    pub(crate) out: Option<PathBuf>,
+    /// Write the cloud to a .ply, coloured by the first three principal components of its features.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ply: Option<PathBuf>,
+    /// Where features are taken: `head`, after the last layer (the embedding that was compared with pixels, or the
+    /// scores of classes), or `backbone`, before it [default: head of a pretrained network, backbone of one with
+    /// classes].
+    #[arg(long, value_name = "LAYER")]
+    pub(crate) layer: Option<FeatureLayer>,
+    /// Bring every row to length 1, as pretraining compares them.
+    #[arg(long)]
+    pub(crate) unit_norm: bool,
+    /// Side of a voxel, metres [default: the checkpoint's].
+    #[arg(long, value_name = "METRES")]
+    pub(crate) voxel_size: Option<f32>,
+    /// What a voxel tells the network, such as rgb or xyz,intensity, for a checkpoint that does not say.
+    #[arg(long, value_name = "LIST")]
+    pub(crate) point_features: Option<String>,
+    /// What the columns of an array or a .bin are, such as x,y,z,red,green,blue,_ with _ for those that are not read
+    /// [default: by their number].
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub(crate) columns: Vec<String>,
+    /// The largest intensity that the sensor gives, such as 255 [default: 1, 255 or 65535, by the values].
+    #[arg(long, value_name = "VALUE")]
+    pub(crate) intensity_max: Option<f32>,
+    /// Voxels that the network is given at once: larger clouds are computed in parts, with the same result.
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    pub(crate) max_voxels: usize,
+}
+
+const FEATURES_EXAMPLES: &str = "\
+Examples:
+  A scan, embedded by a pretrained network, and a picture of it for any viewer of point clouds:
+    ppkt features scan.ply --from runs/first --out scan.npy --ply scan-features.ply
+
+  What the backbone of a network with classes says of a frame that was never trained on:
+    ppkt features nyuv2:data/nyuv2 --frame 500 --from runs/first-5 --layer backbone --out frame.safetensors
+
+  A LiDAR sweep of KITTI:
+    ppkt features training/velodyne/000008.bin --from runs/outdoor --out 000008.npy
+
+  An array with columns of its own (in numpy: np.load(\"out.npy\") is [points, dimensions]):
+    ppkt features points.npy --columns x,y,z,_,red,green,blue --from runs/first --out out.npy
+
+Memory: the cloud, one embedding a voxel, and the network on --max-voxels voxels with what it sees around them; rows
+go to the file as they are written. The whole input file is in memory while it is read.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Data {

@@ -23,9 +23,11 @@ use crate::metrics::resident_mib;
 use crate::observer::Observer;
 use crate::optimizer::Optimizer;
 use crate::pretrain::{FirstLast, Start};
+use crate::provenance::Provenance;
 use crate::recipe::{first_difference, resolve, to_toml};
 use crate::run_folder::{MetricsLog, RunFolder, write_json};
 use crate::tensorboard::EventLog;
+use crate::weights::Weights;
 
 /// Seconds of one step, by stage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -125,6 +127,8 @@ pub fn finetune(
         label_seed: config.seed,
         n_classes: classes.len_with_unlabelled(),
     };
+    let weights = (!config.from.is_empty()).then(|| Weights::read(&config.from)).transpose()?;
+    let provenance = Provenance::of_labels(all.as_ref(), test.dataset(), weights.as_ref())?;
     let chosen = config.labels.frames(all.as_ref(), config.seed);
     let some = Arc::new(Subset::new(all, chosen, "the labelled share"));
     let memory = config.data.memory_mib.saturating_mul(1 << 20);
@@ -133,10 +137,13 @@ pub fn finetune(
         Start::Fresh => None,
         Start::Resume => begun_before(config, out)?,
     };
+    if let Some(folder) = &begun {
+        provenance.compare(folder, observer)?;
+    }
     let (listed, counts) = read_labels(clouds.as_ref(), &frames, observer)?;
     let network = Segmenter::new(&config.student, &config.batch, classes.names().len() - 1, config.seed)?;
-    if !config.from.is_empty() {
-        network.load(&config.from, &config.batch, &classes, observer)?;
+    if let Some(weights) = weights {
+        network.load(weights, &config.batch, &classes, observer)?;
     }
     let loader = Loader::new(clouds, frames, config.seed)?;
     let optimizer = Optimizer::with_factors(&config.optimizer, network.trainable(config));
@@ -144,6 +151,7 @@ pub fn finetune(
         Some(folder) => folder,
         None => RunFolder::create(out, &to_toml(config)?)?,
     };
+    provenance.write(&folder)?;
     write_json(&folder.root().join("labels.json"), &listed)?;
     let labelled = (listed.len(), listed.iter().map(|f| f.labelled).sum());
     let loss = SegmentationLoss {

@@ -7,14 +7,16 @@ use ppkt_data::{
     Attitude, Classes, CloudConfig, DataUri, Dataset, LabelConfig, LabelledBatch, LabelledFrames, Loader,
     OnDamaged, SampleCloud, Split,
 };
+use ppkt_student::MinkUNetConfig;
 
 use super::config::{FinetuneStudentConfig, MeasureConfig};
 use super::metrics::{ClassScore, Confusion, Scores};
-use super::network::{Segmenter, class_list, sparse_input, weights_of};
+use super::network::{Segmenter, class_list, sparse_input};
 use crate::error::{Result, TrainError};
 use crate::observer::Observer;
 use crate::pictures::file_name;
 use crate::samples::write_sample;
+use crate::weights::Weights;
 
 /// Frames whose clouds are kept for the page.
 const SAMPLES: usize = 4;
@@ -40,32 +42,21 @@ pub fn evaluate(config: &EvalConfig, samples: Option<&Path>, observer: &mut dyn 
     let uri: DataUri = config.data.parse()?;
     let dataset: Arc<dyn Dataset> = Arc::from(uri.open(config.split)?);
     let classes = classes_of(dataset.as_ref())?;
-    let path = weights_of(&config.from);
-    let state = ppkt_student::load_state(&path)?;
-    let wrong = |problem: &str| TrainError::Config(format!("{problem}: {path:?}"));
-    let told = |key: &str| {
-        let missing =
-            || wrong(&format!("the file names no {key}: give a network that `ppkt finetune` wrote"));
-        state.metadata.get(key).cloned().ok_or_else(missing)
+    let weights = Weights::read(&config.from)?;
+    let missing = |key: &str| {
+        weights.wrong(&format!("the file names no {key}: give a network that `ppkt finetune` wrote"))
     };
-    if told("classes")? != class_list(&classes) {
-        return Err(wrong("the network was trained on other classes than this data has"));
+    if weights.told("classes").ok_or_else(|| missing("classes"))? != class_list(&classes) {
+        return Err(weights.wrong("the network was trained on other classes than this data has"));
     }
-    let features = told("features")?
-        .split(',')
-        .map(|name| serde_json::from_value(serde_json::Value::String(name.to_owned())))
-        .collect::<std::result::Result<_, _>>()
-        .map_err(|e| wrong(&format!("its features cannot be understood ({e})")))?;
-    let voxel_size_m =
-        told("voxel_size_m")?.parse().map_err(|_| wrong("its voxel_size_m is not a number"))?;
+    let features = weights.features()?.ok_or_else(|| missing("features"))?;
+    let voxel_size_m = weights.voxel_size_m()?.ok_or_else(|| missing("voxel_size_m"))?;
     let batch = CloudConfig { voxel_size_m, features, ..CloudConfig::default() };
     batch.check()?;
-    let (_, arch, theirs) = state.describe()?;
-    let arch = arch.ok_or_else(|| wrong("its channels are of no network of the family"))?;
-    let student =
-        FinetuneStudentConfig { arch, first_kernel: theirs.first_kernel, bn_momentum: theirs.bn_momentum };
+    let MinkUNetConfig { arch, first_kernel, bn_momentum, .. } = weights.state.member()?;
+    let student = FinetuneStudentConfig { arch, first_kernel, bn_momentum };
     let segmenter = Segmenter::new(&student, &batch, classes.names().len() - 1, 0)?;
-    segmenter.load_all(&state.tensors)?;
+    segmenter.load_all(&weights.state.tensors)?;
     let test = TestSet::new(dataset, batch, config.measure.clone())?;
     test.measure(&segmenter, samples, observer)
 }
@@ -82,6 +73,8 @@ pub(crate) fn classes_of(dataset: &dyn Dataset) -> Result<Classes> {
 
 /// Frames to measure on.
 pub(crate) struct TestSet {
+    /// The frames as they are, photographs and all.
+    dataset: Arc<dyn Dataset>,
     loader: Loader<LabelledFrames>,
     classes: Classes,
     measure: MeasureConfig,
@@ -98,8 +91,12 @@ impl TestSet {
             n_classes: classes.len_with_unlabelled(),
         };
         // Each frame is read once, so nothing is kept.
-        let clouds = Arc::new(ppkt_data::RememberedClouds::new(dataset, depth, 0));
-        Ok(Self { loader: Loader::new(clouds, frames, 0)?, classes, measure })
+        let clouds = Arc::new(ppkt_data::RememberedClouds::new(dataset.clone(), depth, 0));
+        Ok(Self { dataset, loader: Loader::new(clouds, frames, 0)?, classes, measure })
+    }
+
+    pub(crate) fn dataset(&self) -> &dyn Dataset {
+        self.dataset.as_ref()
     }
 
     pub(crate) fn classes(&self) -> &Classes {
@@ -134,7 +131,7 @@ impl TestSet {
             confusion.add(&looks[0].class_of_point, &prediction);
             if let Some(folder) = samples.filter(|_| shown < SAMPLES) {
                 let name = format!("{shown:02}-{}", file_name(&looks[0].frames[0]));
-                write_sample(folder, &name, &sample(&looks[0], &prediction))?;
+                write_sample(folder, &name, &sample(&looks[0], &prediction, self.viewpoint(index)?))?;
                 shown += 1;
             }
         }
@@ -146,6 +143,14 @@ impl TestSet {
             )));
         }
         Ok(self.scores(&confusion, dataset.name(), n - skipped, skipped))
+    }
+
+    /// Where the first photograph of a frame was taken from: clouds are measured without their photographs, so a frame
+    /// that is shown is read once more.
+    fn viewpoint(&self, index: usize) -> Result<Option<[f32; 3]>> {
+        let scene = self.dataset.sample(index)?;
+        let place = scene.views.first().map(|view| view.world_from_camera.translation());
+        Ok(place.map(|t| [t.x as f32, t.y as f32, t.z as f32]))
     }
 
     fn scores(&self, confusion: &Confusion, split: &str, frames: usize, skipped: usize) -> Scores {
@@ -194,13 +199,14 @@ fn predict(network: &Segmenter, looks: &[LabelledBatch]) -> Result<Vec<u16>> {
     Ok(sum.chunks_exact(classes.max(1)).map(top).collect())
 }
 
-fn sample(batch: &LabelledBatch, prediction: &[u16]) -> SampleCloud {
+fn sample(batch: &LabelledBatch, prediction: &[u16], viewpoint: Option<[f32; 3]>) -> SampleCloud {
     let kept = SampleCloud::thinned(batch.points.len());
     let byte = |c: [f32; 3]| c.map(|v| (255.0 * v.clamp(0.0, 1.0)).round() as u8);
     SampleCloud {
         points: kept.iter().map(|&i| batch.points[i]).collect(),
         colours: Some(kept.iter().map(|&i| byte(batch.colours[i])).collect()),
         label: Some(kept.iter().map(|&i| batch.class_of_point[i]).collect()),
+        viewpoint,
         prediction: Some(kept.iter().map(|&i| prediction[i]).collect()),
         ..SampleCloud::default()
     }

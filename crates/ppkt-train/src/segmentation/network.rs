@@ -1,7 +1,7 @@
 //! The network with a head of classes, from random or pretrained weights.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use candle_core::{Device, Tensor, Var};
 use ppkt_data::{Classes, CloudConfig, LabelledBatch};
@@ -11,6 +11,7 @@ use ppkt_student::{MinkUNet, MinkUNetConfig, State};
 use super::config::{FinetuneConfig, FinetuneStudentConfig, Trunk};
 use crate::error::{Result, TrainError};
 use crate::observer::Observer;
+use crate::weights::Weights;
 
 /// First part of the names of the head's tensors.
 const HEAD: &str = "final";
@@ -24,25 +25,18 @@ pub(crate) struct Segmenter {
     frozen: MinkUNet,
 }
 
-/// The file that `from` means: itself, or the student of a run folder.
-pub(crate) fn weights_of(from: &str) -> PathBuf {
-    let path = Path::new(from);
-    if path.is_dir() { path.join("student.safetensors") } else { path.to_owned() }
-}
-
 /// The settings that weights bring along, as keys and TOML values for [`resolve`](crate::resolve): architecture, first
 /// kernel, voxel size and features, as far as the file tells.
 ///
 /// # Errors
 /// If the file cannot be read or is no network of the family.
 pub fn settings_of_weights(from: &str) -> Result<Vec<(String, String)>> {
-    let path = weights_of(from);
-    let state = ppkt_student::load_state(&path)?;
-    let (_, arch, config) = state.describe()?;
-    let mut set = vec![("student.first_kernel".to_owned(), config.first_kernel.to_string())];
-    if let Some(arch) = arch {
-        set.push(("student.arch".to_owned(), format!("{:?}", arch.to_string())));
-    }
+    let state = Weights::read(from)?.state;
+    let config = state.member()?;
+    let mut set = vec![
+        ("student.first_kernel".to_owned(), config.first_kernel.to_string()),
+        ("student.arch".to_owned(), format!("{:?}", config.arch.to_string())),
+    ];
     if let Some(size) = state.metadata.get("voxel_size_m") {
         set.push(("batch.voxel_size_m".to_owned(), size.clone()));
     }
@@ -78,13 +72,12 @@ impl Segmenter {
     /// purpose is left out even where its size happens to fit.
     pub(crate) fn load(
         &self,
-        from: &str,
+        weights: Weights,
         batch: &CloudConfig,
         classes: &Classes,
         observer: &mut dyn Observer,
     ) -> Result<()> {
-        let path = weights_of(from);
-        let mut state = ppkt_student::load_state(&path)?;
+        let Weights { mut state, path } = weights;
         fits(&state, &self.config, batch, &path, observer)?;
         let same_task = state.metadata.get("classes").is_some_and(|c| *c == class_list(classes));
         if !same_task {
@@ -192,9 +185,10 @@ fn fits(
     path: &Path,
     observer: &mut dyn Observer,
 ) -> Result<()> {
-    let (_, arch, theirs) = state.describe()?;
+    let theirs = state.member()?;
     let wrong = |problem: String| Err(TrainError::Config(format!("{problem}: {path:?}")));
-    if let Some(arch) = arch.filter(|a| *a != config.arch) {
+    if theirs.arch != config.arch {
+        let arch = theirs.arch;
         return wrong(format!("the weights are of {arch}, not {}; --set student.arch={arch}", config.arch));
     }
     if theirs.in_channels != config.in_channels {

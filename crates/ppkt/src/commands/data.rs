@@ -5,10 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use indicatif::{ProgressBar, ProgressStyle};
 use ppkt_data::{DataUri, Inspection, Report, Severity, Split};
 
-use crate::bars::Bars;
+use crate::bars::{Bars, bar};
 use crate::cli::{Data, FillCache};
 use crate::commands::{pretrain, teacher};
 use crate::output::say;
@@ -66,11 +65,7 @@ fn show_inspection(i: &Inspection) -> Result<()> {
 }
 
 fn verify(uri: &DataUri, pictures: Option<&Path>, frames: usize, json: bool) -> Result<()> {
-    let spinner = ProgressBar::new_spinner().with_message("checking every frame");
-    spinner.set_style(
-        ProgressStyle::with_template("{spinner} {msg} · {elapsed}")
-            .unwrap_or_else(|_| ProgressStyle::default_spinner()),
-    );
+    let spinner = bar(None, "{spinner} checking every frame · {elapsed}");
     spinner.enable_steady_tick(Duration::from_millis(120));
     let report = ppkt_data::verify(uri, None);
     spinner.finish_and_clear();
@@ -185,9 +180,7 @@ fn cache(arguments: &FillCache, json: bool) -> Result<()> {
 }
 
 fn synth(rooms: &DataUri, out: &Path, json: bool) -> Result<()> {
-    let bar = ProgressBar::new(0);
-    let style = ProgressStyle::with_template("rendering {wide_bar} {pos}/{len} · {per_sec} · {eta} left");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let bar = bar(Some(0), "rendering {wide_bar} {pos}/{len} · {per_sec} · {eta} left");
     let written = ppkt_data::write_frames(rooms, out, &mut |done, total| {
         bar.set_length(total as u64);
         bar.set_position(done as u64);

@@ -5,6 +5,7 @@ mod data;
 mod demo;
 mod doctor;
 mod eval;
+mod features;
 mod finetune;
 mod pretrain;
 mod report;
@@ -27,6 +28,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Command::Probe(probe) => finetune::run(probe, "probe", json),
         Command::Eval(eval) => eval::run(eval, json),
         Command::BenchLabels(bench) => bench_labels::run(bench, json),
+        Command::Features(features) => features::run(features, json),
         Command::Data(data) => data::run(data, json),
         Command::Teacher(teacher) => teacher::run(teacher, json),
         Command::Report(report) => report::run(report, json),

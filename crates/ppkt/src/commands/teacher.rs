@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use indicatif::{ProgressBar, ProgressStyle};
 use ppkt_teacher::{HubName, Inspection, TeacherOptions, TeacherUri};
 use ppkt_train::TrainError;
 
+use crate::bars::bar;
 use crate::cli::Teacher;
 use crate::output::say;
 
@@ -65,11 +65,7 @@ pub(crate) fn prefetch(uri: &TeacherUri) -> Result<()> {
 }
 
 fn fetch(name: &HubName) -> Result<ppkt_teacher::HubFiles> {
-    let bar = ProgressBar::new(0);
-    let style = ProgressStyle::with_template(
-        "{msg:24} {wide_bar} {bytes}/{total_bytes} · {bytes_per_sec} · {eta} left",
-    );
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let bar = bar(Some(0), "{msg:24} {wide_bar} {bytes}/{total_bytes} · {bytes_per_sec} · {eta} left");
     let files = ppkt_teacher::fetch(name, &mut |progress| {
         bar.set_message(progress.file.to_owned());
         bar.set_length(progress.total);

@@ -61,6 +61,13 @@ fn a_pretrained_backbone_learns_classes_and_is_measured() {
     let sample = fs::read_dir(tuned.join("samples")).unwrap().next().unwrap().unwrap().path();
     let cloud = ppkt_data::SampleCloud::read(&sample).unwrap();
     assert!(cloud.label.is_some() && cloud.prediction.unwrap().iter().all(|p| *p > 0));
+    assert!(cloud.viewpoint.is_some(), "the page looks from where the photograph was taken");
+    let made = read(&tuned.join("run.json"));
+    let text = |key: &str| made[key].as_str().unwrap_or_default().to_owned();
+    assert!(text("weights").ends_with("student.safetensors") && text("weights_sha256").len() == 64, "{made}");
+    assert!(!made["training"]["fingerprint"].as_str().unwrap().is_empty(), "{made}");
+    assert!(made["command"].as_array().unwrap().contains(&"finetune".into()), "{made}");
+    assert!(made.get("teacher").is_none(), "{made}");
     assert!(fs::read_to_string(tuned.join("report.html")).unwrap().contains("mIoU"));
 
     // The file alone says what it takes to measure it again; one look gives the same scores, more looks others.
@@ -123,6 +130,10 @@ fn what_cannot_be_is_said_with_the_remedy() {
     fails(&["--share", "1.5"], &[], 2, &["labels.share", "0.05"]);
     fails(&["--share", "0"], &[], 2, &["labels.share"]);
     fails(&["--from", "no/such/file.safetensors"], &[], 1, &["no/such/file.safetensors"]);
+    let other =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../ppkt-teacher/tests/goldens/hf_deit/model.safetensors");
+    fails(&["--from", other], &[], 1, &["no MinkUNet", "student.safetensors of a run", "hf_deit"]);
+    fails(&["--from", env!("CARGO_MANIFEST_DIR")], &[], 2, &["holds no student.safetensors"]);
     fails(&[], &["labels.by=room"], 2, &["labels.by", "scene"]);
     fails(&[], &["measure.votes=0"], 2, &["measure.votes"]);
     fails(&[], &["head_lr=-1"], 2, &["head_lr"]);

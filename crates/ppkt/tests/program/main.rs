@@ -6,6 +6,8 @@ mod cache;
 mod common;
 mod comparison;
 mod faults;
+mod features;
 mod labels;
+mod outdoor;
 mod pages;
 mod runs;
