@@ -10,7 +10,7 @@ use std::str::FromStr;
 /// |---|---|
 /// | `hf:org/name` | a repository of the Hugging Face Hub, branch `main` |
 /// | `hf:org/name@revision` | the same at a branch, tag or commit |
-/// | `hf:org/name:file` | the same, with weights of another name than `model.safetensors` |
+/// | `hf:org/name:file` | the same, with weights of another name than `model.safetensors` or `pytorch_model.bin` |
 /// | `file:PATH` | a safetensors file or a checkpoint of PyTorch, with `config.json` beside it if it needs one |
 /// | `builtin:tiny` | the small network inside the program |
 ///
@@ -38,7 +38,7 @@ pub struct HubName {
     pub repository: String,
     /// Branch, tag or commit; `main` if absent.
     pub revision: Option<String>,
-    /// The weights' path within the repository; `model.safetensors` or its shards if absent.
+    /// The weights' path within the repository; `model.safetensors` or `pytorch_model.bin`, whole or in shards, if absent.
     pub file: Option<String>,
 }
 

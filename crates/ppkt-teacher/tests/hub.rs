@@ -273,6 +273,19 @@ fn a_named_file_in_a_folder() {
 }
 
 #[test]
+fn what_pytorch_has_written_is_the_second_choice() {
+    let hub = FakeHub::start();
+    hub.add("pytorch_model.bin", b"PK of PyTorch", true);
+    let place = Place::at(&hub);
+    let files = place.fetch("org/net").unwrap();
+    assert!(files.weights[0].ends_with("pytorch_model.bin"), "{files:?}");
+    let offline = Place { offline: true, ..place };
+    assert_eq!(offline.fetch("org/net").unwrap(), files);
+    hub.add(WEIGHTS, &tensors(1_000), true);
+    assert!(Place::at(&hub).fetch("org/net").unwrap().weights[0].ends_with(WEIGHTS));
+}
+
+#[test]
 fn shards_come_together() {
     let hub = FakeHub::start();
     let index =

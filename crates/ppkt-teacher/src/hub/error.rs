@@ -60,7 +60,7 @@ pub enum HubError {
 
     /// No file with one of the usual names.
     #[error(
-        "{repository} has neither model.safetensors nor model.safetensors.index.json at {revision}; name its safetensors file: hf:{repository}@{revision}:FILE"
+        "{repository} has neither model.safetensors nor pytorch_model.bin, whole or in shards, at {revision}; name its weights file: hf:{repository}@{revision}:FILE"
     )]
     NoWeights {
         /// `org/name`

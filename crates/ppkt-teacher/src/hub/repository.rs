@@ -11,6 +11,14 @@ use super::verify::FileFacts;
 use super::{HubFiles, HubProgress};
 use crate::uri::HubName;
 
+/// What a network's weights are called, the best first: safetensors, then what PyTorch has written.
+const DEFAULT_WEIGHTS: [&str; 4] = [
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+];
+
 /// The list of shards that large networks are cut into.
 #[derive(serde::Deserialize)]
 struct ShardIndex {
@@ -79,7 +87,7 @@ impl<'a> Session<'a> {
     }
 
     fn default_weights(&mut self) -> Result<Vec<PathBuf>, HubError> {
-        for file in ["model.safetensors", "model.safetensors.index.json"] {
+        for file in DEFAULT_WEIGHTS {
             if let Some(weights) = self.weights_in(file)? {
                 return Ok(weights);
             }
@@ -241,7 +249,8 @@ fn shards_of(path: &Path, file: &str) -> Result<Vec<String>, HubError> {
     let shards: Vec<String> = index.weight_map.into_values().collect();
     // The list comes from the repository's owner: it may name files beside it, and nothing else.
     let plain = |shard: &String| {
-        shard.ends_with(".safetensors") && !shard.contains(['/', '\\', ':']) && !shard.starts_with('.')
+        let weights = shard.ends_with(".safetensors") || shard.ends_with(".bin");
+        weights && !shard.contains(['/', '\\', ':']) && !shard.starts_with('.')
     };
     match shards.iter().find(|s| !plain(s)) {
         Some(odd) => Err(wrong(format!("a list of shards with the odd name {odd:?}"))),
