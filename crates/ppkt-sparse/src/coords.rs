@@ -36,8 +36,7 @@ impl Coords {
     /// [`SparseError::OutOfRange`] where x, y or z is not in `-131072..=131071` or the batch index not in `0..=1023`;
     /// [`SparseError::Duplicate`] where two rows are equal.
     pub fn new(coords: &[[i32; 4]]) -> Result<(Self, Vec<u32>), SparseError> {
-        let batch_size = coords.iter().map(|c| c[0]).max().map_or(0, |b| b.max(0) as usize + 1);
-        Self::with_batch_size(coords, batch_size)
+        Self::with_batch_size(coords, batch_size_of(coords))
     }
 
     /// As [`Coords::new`], for a batch of `batch_size` items, of which any may be without voxels.
@@ -45,6 +44,41 @@ impl Coords {
     /// # Errors
     /// Also [`SparseError::BatchSize`] where a row belongs to an item that the batch does not have.
     pub fn with_batch_size(coords: &[[i32; 4]], batch_size: usize) -> Result<(Self, Vec<u32>), SparseError> {
+        let keyed = Self::keyed(coords, batch_size)?;
+        if let Some(w) = keyed.windows(2).find(|w| w[0].0 == w[1].0) {
+            let (first, second) = (w[0].1 as usize, w[1].1 as usize);
+            return Err(SparseError::Duplicate { first, second, coord: coords[first] });
+        }
+        let order: Vec<u32> = keyed.iter().map(|k| k.1).collect();
+        let keys = keyed.iter().map(|k| k.0).collect();
+        let coords = order.iter().map(|&row| coords[row as usize]).collect();
+        Ok((Self { stride: 1, batch_size, keys, bias: BIAS, coords, grid: OnceLock::new() }, order))
+    }
+
+    /// As [`Coords::new`], of coordinates that may occur more than once.
+    ///
+    /// Returns the set's row of each row of the list, not the order.
+    ///
+    /// # Errors
+    /// As [`Coords::new`], but for duplicates.
+    pub fn merged(coords: &[[i32; 4]]) -> Result<(Self, Vec<u32>), SparseError> {
+        let batch_size = batch_size_of(coords);
+        let keyed = Self::keyed(coords, batch_size)?;
+        let (mut keys, mut distinct): (Vec<u64>, Vec<[i32; 4]>) = (Vec::new(), Vec::new());
+        let mut row_of_input = vec![0; coords.len()];
+        for (key, input) in keyed {
+            if keys.last() != Some(&key) {
+                keys.push(key);
+                distinct.push(coords[input as usize]);
+            }
+            row_of_input[input as usize] = keys.len() as u32 - 1;
+        }
+        let set = Self { stride: 1, batch_size, keys, bias: BIAS, coords: distinct, grid: OnceLock::new() };
+        Ok((set, row_of_input))
+    }
+
+    /// Keys and rows of a list, sorted.
+    fn keyed(coords: &[[i32; 4]], batch_size: usize) -> Result<Vec<(u64, u32)>, SparseError> {
         if coords.len() >= u32::MAX as usize {
             return Err(SparseError::TooManyRows { rows: coords.len(), max: u32::MAX as usize - 1 });
         }
@@ -65,14 +99,7 @@ impl Coords {
         if !keyed.is_sorted() {
             keyed.sort_unstable();
         }
-        if let Some(w) = keyed.windows(2).find(|w| w[0].0 == w[1].0) {
-            let (first, second) = (w[0].1 as usize, w[1].1 as usize);
-            return Err(SparseError::Duplicate { first, second, coord: coords[first] });
-        }
-        let order: Vec<u32> = keyed.iter().map(|k| k.1).collect();
-        let keys = keyed.iter().map(|k| k.0).collect();
-        let coords = order.iter().map(|&row| coords[row as usize]).collect();
-        Ok((Self { stride: 1, batch_size, keys, bias: BIAS, coords, grid: OnceLock::new() }, order))
+        Ok(keyed)
     }
 
     /// The set of the voxels `factor` times as large that hold a voxel of this one (floor division).
@@ -154,6 +181,11 @@ impl Coords {
     pub(crate) fn bias(&self) -> i32 {
         self.bias
     }
+}
+
+/// Batch items that a list tells of.
+fn batch_size_of(coords: &[[i32; 4]]) -> usize {
+    coords.iter().map(|c| c[0]).max().map_or(0, |b| b.max(0) as usize + 1)
 }
 
 /// Turns an order as returned by [`Coords::new`] round: entry `r` is the row of the set that row `r` of the caller's

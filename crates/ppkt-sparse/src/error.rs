@@ -22,7 +22,9 @@ pub enum SparseError {
         max: i32,
     },
     /// Two rows have the same coordinate.
-    #[error("rows {first} and {second} have the same coordinate {coord:?}; voxelise the points first")]
+    #[error(
+        "rows {first} and {second} have the same coordinate {coord:?}; voxelise the points first, or merge them with `SparseTensor::merged`"
+    )]
     Duplicate {
         /// The lower row of the two.
         first: usize,
