@@ -388,9 +388,10 @@ pub(crate) enum Teacher {
     Inspect {
         /// Teacher URI.
         uri: String,
-        /// Where features are taken, such as layer3 [default: the last stage of the file].
-        #[arg(long, value_name = "STAGE")]
-        stage: Option<String>,
+        /// Where features are taken, such as layer3; several, as in layer3,layer4, are put side by side [default: the
+        /// last stage of the file].
+        #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+        stage: Vec<String>,
         /// An image whose features are drawn.
         #[arg(long, value_name = "FILE", requires = "picture")]
         image: Option<PathBuf>,

@@ -15,8 +15,9 @@ pub(crate) fn run(command: &Teacher, json: bool) -> Result<()> {
     match command {
         Teacher::Inspect { uri, stage, image, picture } => {
             let uri = parse(uri)?;
-            let stage = stage.as_deref().map(str::parse).transpose().map_err(TrainError::Config)?;
-            let options = TeacherOptions { stage, ..Default::default() };
+            let stages =
+                stage.iter().map(|s| s.parse()).collect::<Result<_, _>>().map_err(TrainError::Config)?;
+            let options = TeacherOptions { stages, ..Default::default() };
             prefetch(&uri)?;
             let inspection = ppkt_teacher::inspect(&uri, &options).map_err(TrainError::from)?;
             if let (Some(image), Some(picture)) = (image, picture) {
