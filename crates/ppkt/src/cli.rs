@@ -44,8 +44,6 @@ pub(crate) enum Command {
     Probe(Finetune),
     /// Measure a network that `finetune` or `probe` trained.
     Eval(Eval),
-    /// Show what labels are worth with and without pretraining: the same training from both beginnings, over shares
-    /// of labels and seeds.
     BenchLabels(BenchLabels),
     /// Embed every point of a cloud with a trained network.
     Features(Features),
@@ -55,7 +53,6 @@ pub(crate) enum Command {
     /// Look at or fetch 2D networks.
     #[command(subcommand)]
     Teacher(Teacher),
-    /// Write the page of a run: curves, clouds, pictures, scores, settings, in one HTML file.
     Report(Report),
     /// Show what this program found: threads, instructions, caches, versions.
     Doctor,
@@ -189,7 +186,7 @@ Examples:
   What a linear head can read from the features as they are:
     ppkt probe --data nyuv2:data/nyuv2 --from runs/first --out runs/first-probe";
 
-/// Compare training on few labels from random weights with training from pretrained ones.
+/// Show what labels are worth: train on few of them from random and from pretrained weights.
 ///
 /// Both sides have the same labels, steps, schedule and augmentation; each side's learning rate is chosen on frames kept
 /// back from training, never on test frames. Ends with a table (mean, standard deviation, paired difference with its
