@@ -51,7 +51,7 @@ mod tests {
             ("/hub/models--facebook--dino-vits16/snapshots/0123/model.safetensors", true),
             ("dino-vitb8/model.safetensors", true),
             ("weights/DINO_vits8.safetensors", true),
-            ("/home/dino/weights/vit/model.safetensors", false),
+            ("dino/weights/vit/model.safetensors", false),
             ("/hub/models--google--vit-base-patch16-224/snapshots/0123/model.safetensors", false),
             ("dinosaurs/model.safetensors", false),
         ] {
