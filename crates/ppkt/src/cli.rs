@@ -1,5 +1,10 @@
 //! The command line, as it is typed.
 
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "these texts are help on a terminal, where [1,2] is a list"
+)]
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
