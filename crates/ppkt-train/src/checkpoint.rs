@@ -39,6 +39,17 @@ pub struct RunState {
     pub files: HashMap<String, String>,
 }
 
+impl RunState {
+    /// Counts a step that is done: its loss, the optimiser's updates so far, and frames that it left out.
+    pub(crate) fn stepped(&mut self, loss: f64, updates: u64, skipped: usize) {
+        self.steps_done += 1;
+        self.updates = updates;
+        self.first_loss.get_or_insert(loss);
+        self.last_loss = Some(loss);
+        self.skipped += skipped as u64;
+    }
+}
+
 /// The tensors and the state of a run at one step.
 #[derive(Debug)]
 pub struct Checkpoint {

@@ -1,5 +1,7 @@
 //! What is recorded of each step.
 
+use std::time::Instant;
+
 use serde::{Deserialize, Serialize};
 
 /// Seconds of one step, by stage.
@@ -59,4 +61,19 @@ pub(crate) fn resident_mib() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
     line.trim().trim_end_matches("kB").trim().parse::<u64>().ok().map(|kib| kib / 1024)
+}
+
+/// Adds up the time between calls.
+pub(crate) struct Stopwatch(Instant);
+
+impl Stopwatch {
+    pub(crate) fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    pub(crate) fn lap(&mut self, into: &mut f64) {
+        let now = Instant::now();
+        *into += (now - self.0).as_secs_f64();
+        self.0 = now;
+    }
 }

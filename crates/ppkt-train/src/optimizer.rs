@@ -179,6 +179,31 @@ impl Optimizer {
         Ok(())
     }
 
+    /// One update by the sum of the gradients of `1 / share` batches, scaled down where their norm is above
+    /// `clip_norm`. Gives the norm before that.
+    ///
+    /// # Errors
+    /// [`TrainError::NotFinite`] if a gradient is not finite; it names the parameter as [`Self::faulty_gradient`] does.
+    pub fn clipped_step(
+        &mut self,
+        grads: &GradStore,
+        step: u64,
+        lr: f64,
+        share: f64,
+        rank: impl Fn(&str) -> usize,
+    ) -> Result<f64> {
+        let norm = self.gradient_norm(grads)? * share;
+        if !norm.is_finite() {
+            let layer = self.faulty_gradient(grads, rank)?;
+            let layer = layer.unwrap_or_else(|| "the norm over all parameters".into());
+            return Err(TrainError::NotFinite { step, what: "gradient", layer });
+        }
+        let clip = self.config.clip_norm;
+        let clipped = if clip > 0.0 && norm > clip { clip / norm } else { 1.0 };
+        self.step(grads, lr, share * clipped)?;
+        Ok(norm)
+    }
+
     /// The state as tensors, by parameter name and buffer.
     pub fn state(&self) -> Result<HashMap<String, Tensor>> {
         let mut map = HashMap::new();

@@ -16,13 +16,14 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::{Checkpoint, RunState};
 use crate::config::PretrainConfig;
 use crate::error::{Result, TrainError};
-use crate::metrics::{StageSeconds, StepMetrics, resident_mib};
+use crate::metrics::{StageSeconds, StepMetrics, Stopwatch, resident_mib};
 use crate::model::{Input, Model, Pass};
 use crate::observer::Observer;
 use crate::optimizer::Optimizer;
 use crate::pictures;
 use crate::provenance::Provenance;
-use crate::recipe::{first_difference, to_toml};
+use crate::recipe::to_toml;
+use crate::resume::Start;
 use crate::run_folder::{MetricsLog, RunFolder};
 use crate::samples;
 use crate::teacher::OpenTeacher;
@@ -31,15 +32,6 @@ use crate::validation::{Retrieval, ValidationSet};
 
 /// Mixed into the seed of the draw of pairs, so that it shares no random number with initial weights or augmentation.
 const PAIRS_SALT: u64 = 0x7061_6972_735f_6472;
-
-/// Whether a run begins or goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
-    /// A new run in a new folder.
-    Fresh,
-    /// From the newest checkpoint of the folder; from the beginning if there is none yet.
-    Resume,
-}
 
 /// How a run went.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -109,10 +101,7 @@ pub fn pretrain(
     }
     let teacher = OpenTeacher::of(config)?;
     let provenance = Provenance::of_pretraining(training.as_ref(), validation.as_ref(), teacher.spec())?;
-    let begun = match start {
-        Start::Fresh => None,
-        Start::Resume => begun_before(config, out)?,
-    };
+    let begun = start.begun_before(config, out, "run", forgive)?;
     if let Some(folder) = &begun {
         provenance.compare(folder, observer)?;
     }
@@ -137,11 +126,8 @@ pub fn pretrain(
     run.train(&loader, &held_out, observer, stop)
 }
 
-/// The run folder to go on with, if a run was begun there; its settings must be the same where they decide results.
-fn begun_before(config: &PretrainConfig, out: &Path) -> Result<Option<RunFolder>> {
-    let Some(folder) = RunFolder::open(out)? else { return Ok(None) };
-    let mut there: PretrainConfig = crate::recipe::resolve(&folder.config().to_string_lossy(), &[])?;
-    // What does not change a number may be changed on the way.
+/// Takes over what does not change a number, and so may be changed on the way.
+fn forgive(config: &PretrainConfig, there: &mut PretrainConfig) {
     there.data.workers = config.data.workers;
     there.checkpoint = config.checkpoint.clone();
     there.pictures = config.pictures.clone();
@@ -149,13 +135,6 @@ fn begun_before(config: &PretrainConfig, out: &Path) -> Result<Option<RunFolder>
     // Where maps are kept does not matter, but whether they are does: it rounds them.
     if !there.teacher.cache.is_empty() && !config.teacher.cache.is_empty() {
         there.teacher.cache.clone_from(&config.teacher.cache);
-    }
-    match first_difference(&there, config) {
-        Some(difference) => Err(TrainError::Config(format!(
-            "the run to resume was begun with other settings: {difference}; resume it without settings, or begin \
-             another with --out: {out:?}"
-        ))),
-        None => Ok(Some(folder)),
     }
 }
 
@@ -265,27 +244,16 @@ impl Run<'_> {
         line.loss *= share;
         line.batch_retrieval_at_1 *= share;
         let clock = Instant::now();
-        line.gradient_norm = self.optimizer.gradient_norm(&grads)? * share;
-        if !line.gradient_norm.is_finite() {
-            let layer = self.optimizer.faulty_gradient(&grads, |name| self.model.rank(name))?;
-            let layer = layer.unwrap_or_else(|| "the norm over all parameters".into());
-            return Err(TrainError::NotFinite { step, what: "gradient", layer });
-        }
-        let clip = self.config.optimizer.clip_norm;
-        let clipped = if clip > 0.0 && line.gradient_norm > clip { clip / line.gradient_norm } else { 1.0 };
         line.lr = self.config.optimizer.lr * self.config.schedule.factor(step, self.config.steps);
-        self.optimizer.step(&grads, line.lr, share * clipped)?;
+        let rank = |name: &str| self.model.rank(name);
+        line.gradient_norm = self.optimizer.clipped_step(&grads, step, line.lr, share, rank)?;
         // Before anything is saved: a checkpoint that cannot be used is worse than none.
         if let Some(layer) = self.model.faulty_tensor()? {
             return Err(TrainError::NotFinite { step, what: "parameter", layer });
         }
         line.seconds.optimizer = clock.elapsed().as_secs_f64();
         line.memory_mib = resident_mib();
-        self.state.steps_done += 1;
-        self.state.updates = self.optimizer.updates();
-        self.state.first_loss.get_or_insert(line.loss);
-        self.state.last_loss = Some(line.loss);
-        self.state.skipped += line.skipped.len() as u64;
+        self.state.stepped(line.loss, self.optimizer.updates(), line.skipped.len());
         Ok(line)
     }
 
@@ -440,19 +408,4 @@ struct Measured {
     step: u64,
     #[serde(flatten)]
     retrieval: Retrieval,
-}
-
-/// Adds up the time between calls.
-struct Stopwatch(Instant);
-
-impl Stopwatch {
-    fn start() -> Self {
-        Self(Instant::now())
-    }
-
-    fn lap(&mut self, into: &mut f64) {
-        let now = Instant::now();
-        *into += (now - self.0).as_secs_f64();
-        self.0 = now;
-    }
 }

@@ -8,6 +8,7 @@ use ppkt_data::{Coordinates, PointFeature};
 use ppkt_student::State;
 use sha2::{Digest, Sha256};
 
+use crate::checkpoint::hex;
 use crate::error::{Result, TrainError};
 use crate::run_folder::RunFolder;
 
@@ -51,7 +52,7 @@ impl Weights {
                 n => digest.update(&part[..n]),
             }
         }
-        Ok(digest.finalize().iter().map(|b| format!("{b:02x}")).collect())
+        Ok(hex(&digest.finalize()))
     }
 
     /// An error about this file.

@@ -13,8 +13,9 @@ use crate::error::{Result, TrainError};
 use crate::machine::{machine, today};
 use crate::metrics::StepMetrics;
 use crate::observer::Observer;
-use crate::pretrain::{Start, Summary, pretrain};
-use crate::recipe::{first_difference, resolve, to_toml};
+use crate::pretrain::{Summary, pretrain};
+use crate::recipe::to_toml;
+use crate::resume::Start;
 use crate::run_folder::{RunFolder, read_json, write_json};
 use crate::segmentation::{FinetuneConfig, FinetuneMetrics, Scores, finetune};
 use crate::validation::Retrieval;
@@ -62,10 +63,7 @@ pub fn compare(
     stop: &AtomicBool,
 ) -> Result<ComparisonSummary> {
     config.check()?;
-    let begun = match start {
-        Start::Fresh => None,
-        Start::Resume => begun_before(config, out)?,
-    };
+    let begun = start.begun_before(config, out, "comparison", forgive)?;
     let folder = match begun {
         Some(folder) => folder,
         None => RunFolder::create(out, &to_toml(config)?)?,
@@ -98,19 +96,10 @@ pub fn compare(
     })
 }
 
-/// The folder to go on with, if a comparison was begun there with the same settings.
-fn begun_before(config: &ComparisonConfig, out: &Path) -> Result<Option<RunFolder>> {
-    let Some(folder) = RunFolder::open(out)? else { return Ok(None) };
-    let mut there: ComparisonConfig = resolve(&folder.config().to_string_lossy(), &[])?;
+/// Takes over what does not change a number, and so may be changed on the way.
+fn forgive(config: &ComparisonConfig, there: &mut ComparisonConfig) {
     there.finetune.data.workers = config.finetune.data.workers;
     there.finetune.data.memory_mib = config.finetune.data.memory_mib;
-    match first_difference(&there, config) {
-        Some(difference) => Err(TrainError::Config(format!(
-            "the comparison to resume was begun with other settings: {difference}; resume it without settings, or \
-             begin another with --out: {out:?}"
-        ))),
-        None => Ok(Some(folder)),
-    }
 }
 
 /// How a comparison began: its `run.json`.

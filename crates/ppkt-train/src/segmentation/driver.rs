@@ -19,12 +19,13 @@ use super::metrics::Scores;
 use super::network::{Segmenter, sparse_input};
 use crate::checkpoint::{Checkpoint, RunState};
 use crate::error::{Result, TrainError};
-use crate::metrics::resident_mib;
+use crate::metrics::{Stopwatch, resident_mib};
 use crate::observer::Observer;
 use crate::optimizer::Optimizer;
-use crate::pretrain::{FirstLast, Start};
+use crate::pretrain::FirstLast;
 use crate::provenance::Provenance;
-use crate::recipe::{first_difference, resolve, to_toml};
+use crate::recipe::to_toml;
+use crate::resume::Start;
 use crate::run_folder::{MetricsLog, RunFolder, write_json};
 use crate::tensorboard::EventLog;
 use crate::weights::Weights;
@@ -133,10 +134,7 @@ pub fn finetune(
     let some = Arc::new(Subset::new(all, chosen, "the labelled share"));
     let memory = config.data.memory_mib.saturating_mul(1 << 20);
     let clouds = Arc::new(RememberedClouds::new(some, config.batch.max_depth_m, memory));
-    let begun = match start {
-        Start::Fresh => None,
-        Start::Resume => begun_before(config, out)?,
-    };
+    let begun = start.begun_before(config, out, "run", forgive)?;
     if let Some(folder) = &begun {
         provenance.compare(folder, observer)?;
     }
@@ -171,20 +169,11 @@ pub fn finetune(
     run.train(&loader, &test, validation.as_ref(), observer, stop)
 }
 
-/// The run folder to go on with, if a run was begun there; its settings must be the same where they decide results.
-fn begun_before(config: &FinetuneConfig, out: &Path) -> Result<Option<RunFolder>> {
-    let Some(folder) = RunFolder::open(out)? else { return Ok(None) };
-    let mut there: FinetuneConfig = resolve(&folder.config().to_string_lossy(), &[])?;
+/// Takes over what does not change a number, and so may be changed on the way.
+fn forgive(config: &FinetuneConfig, there: &mut FinetuneConfig) {
     there.data.workers = config.data.workers;
     there.data.memory_mib = config.data.memory_mib;
     there.checkpoint = config.checkpoint.clone();
-    match first_difference(&there, config) {
-        Some(difference) => Err(TrainError::Config(format!(
-            "the run to resume was begun with other settings: {difference}; resume it without settings, or begin \
-             another with --out: {out:?}"
-        ))),
-        None => Ok(Some(folder)),
-    }
 }
 
 /// Reads every frame of the share once: which labels there are, and how many of each class.
@@ -356,25 +345,13 @@ impl Run<'_> {
         }
         line.seconds.optimizer = clock.elapsed().as_secs_f64();
         line.memory_mib = resident_mib();
-        self.state.steps_done += 1;
-        self.state.updates = self.optimizer.updates();
-        self.state.first_loss.get_or_insert(line.loss);
-        self.state.last_loss = Some(line.loss);
-        self.state.skipped += line.skipped.len() as u64;
+        self.state.stepped(line.loss, self.optimizer.updates(), line.skipped.len());
         Ok(line)
     }
 
     fn update(&mut self, grads: &GradStore, share: f64, line: &mut FinetuneMetrics) -> Result<()> {
         let step = line.step;
-        line.gradient_norm = self.optimizer.gradient_norm(grads)? * share;
-        if !line.gradient_norm.is_finite() {
-            let layer = self.optimizer.faulty_gradient(grads, |_| 0)?;
-            let layer = layer.unwrap_or_else(|| "the norm over all parameters".into());
-            return Err(TrainError::NotFinite { step, what: "gradient", layer });
-        }
-        let clip = self.config.optimizer.clip_norm;
-        let clipped = if clip > 0.0 && line.gradient_norm > clip { clip / line.gradient_norm } else { 1.0 };
-        self.optimizer.step(grads, line.lr, share * clipped)?;
+        line.gradient_norm = self.optimizer.clipped_step(grads, step, line.lr, share, |_| 0)?;
         // Before anything is saved: a checkpoint that cannot be used is worse than none.
         match self.network.faulty_tensor()? {
             Some(layer) => Err(TrainError::NotFinite { step, what: "parameter", layer }),
@@ -389,15 +366,10 @@ impl Run<'_> {
         stream: &mut dyn Iterator<Item = std::result::Result<LabelledBatch, DataError>>,
         line: &mut FinetuneMetrics,
     ) -> Result<Option<GradStore>> {
-        let mut clock = Instant::now();
-        let mut lap = |into: &mut f64| {
-            let now = Instant::now();
-            *into += (now - clock).as_secs_f64();
-            clock = now;
-        };
+        let mut watch = Stopwatch::start();
         let Some(batch) = stream.next() else { return Err(TrainError::DataEnded { step: line.step }) };
         let batch = batch?;
-        lap(&mut line.seconds.wait);
+        watch.lap(&mut line.seconds.wait);
         line.voxels += batch.coords.len();
         line.skipped.extend(batch.skipped.iter().cloned());
         if batch.class_of_voxel.iter().all(|&c| c == 0) {
@@ -405,7 +377,7 @@ impl Run<'_> {
         }
         let (voxels, row_of_voxel) = sparse_input(&batch)?;
         let scores: Tensor = self.network.train(&voxels, self.config.trunk)?;
-        lap(&mut line.seconds.student);
+        watch.lap(&mut line.seconds.student);
         let mut targets = vec![0; batch.coords.len()];
         for (&row, &class) in row_of_voxel.iter().zip(&batch.class_of_voxel) {
             targets[row as usize] = class;
@@ -420,9 +392,9 @@ impl Run<'_> {
         line.loss += f64::from(loss.value.to_scalar::<f32>()?);
         line.batch_accuracy += loss.accuracy;
         line.labelled += loss.n_labelled;
-        lap(&mut line.seconds.objective);
+        watch.lap(&mut line.seconds.objective);
         let grads = loss.value.backward()?;
-        lap(&mut line.seconds.backward);
+        watch.lap(&mut line.seconds.backward);
         Ok(Some(grads))
     }
 
