@@ -6,7 +6,7 @@ mod markdown;
 mod sources;
 mod workspace;
 
-pub(crate) use workspace::Workspace;
+pub(crate) use workspace::{Member, Workspace};
 
 /// What breaks a rule: one sentence, with the remedy, and the file last.
 pub(crate) type Faults = Vec<String>;

@@ -7,6 +7,7 @@ use super::{Faults, Workspace};
 /// Which crates stand on which floor; a crate uses only crates on lower ones (docs/ARCHITECTURE.md).
 const FLOORS: &[(&str, u8)] = &[
     ("ppkt-geometry", 0),
+    ("ppkt-device", 0),
     ("ppkt-sparse", 1),
     ("ppkt-teacher", 2),
     ("ppkt-student", 2),

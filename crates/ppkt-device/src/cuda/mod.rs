@@ -1,0 +1,76 @@
+//! NVIDIA GPUs: opening one, finding them, and kernels of our own.
+
+mod module;
+
+use candle_core::Device;
+use candle_core::cuda_backend::cudarc::driver::{CudaContext, sys};
+
+use crate::{DeviceChoice, DeviceError, Finding};
+
+pub use module::Module;
+
+/// Opens a GPU with one stream for all threads.
+#[expect(unsafe_code, reason = "cudarc's events between streams are turned off")]
+pub(crate) fn open(number: usize) -> Result<Device, DeviceError> {
+    let failed = |e| DeviceError::on_opening(DeviceChoice::Cuda(number).to_string(), count(), e);
+    let device = Device::new_cuda_with_stream(number).map_err(failed)?;
+    let stream = device.as_cuda_device().map_err(failed)?.cuda_stream();
+    // SAFETY: events order the work of several streams; everything here is put into this one, in order.
+    unsafe { stream.context().disable_event_tracking() };
+    Ok(device)
+}
+
+/// The number of GPUs that the driver shows, where there is a driver.
+fn count() -> Option<usize> {
+    CudaContext::device_count().ok().and_then(|n| usize::try_from(n).ok())
+}
+
+/// All GPUs, or why there is none.
+pub(crate) fn findings() -> Vec<Finding> {
+    let numbers = 0..count().unwrap_or(0).max(1);
+    numbers
+        .map(|number| {
+            let device = DeviceChoice::Cuda(number).to_string();
+            match open(number).and_then(|opened| about(&opened, &device)) {
+                Ok(about) => Finding { device, about, usable: true },
+                Err(error) => Finding { device, about: error.to_string(), usable: false },
+            }
+        })
+        .collect()
+}
+
+/// Model, compute capability, memory and driver.
+fn about(device: &Device, name: &str) -> Result<String, DeviceError> {
+    let stream = device
+        .as_cuda_device()
+        .map_err(|source| DeviceError::Other { device: name.to_owned(), source: Box::new(source) })?
+        .cuda_stream();
+    let context = stream.context();
+    let told = || {
+        let (free, total) = context.mem_get_info()?;
+        let (major, minor) = context.compute_capability()?;
+        let mib = |bytes: usize| bytes >> 20;
+        Ok(format!(
+            "{}, compute capability {major}.{minor}, {} of {} MiB free, driver for CUDA {}",
+            context.name()?,
+            mib(free),
+            mib(total),
+            driver()
+        ))
+    };
+    told().map_err(|e: candle_core::cuda_backend::cudarc::driver::DriverError| DeviceError::Other {
+        device: name.to_owned(),
+        source: Box::new(candle_core::Error::wrap(e)),
+    })
+}
+
+/// The newest version of CUDA that the driver knows.
+#[expect(unsafe_code, reason = "the driver's version is asked for through its C interface alone")]
+fn driver() -> String {
+    let mut version = 0;
+    // SAFETY: the function writes one number; the driver has answered before.
+    match unsafe { sys::cuDriverGetVersion(&mut version) }.result() {
+        Ok(()) => format!("{}.{}", version / 1000, version % 1000 / 10),
+        Err(error) => format!("unknown ({error})"),
+    }
+}

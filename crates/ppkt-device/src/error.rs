@@ -1,0 +1,159 @@
+//! What stands between a user and a device, with the remedy.
+
+/// Why a device cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeviceError {
+    /// No such name.
+    #[error(
+        "no device is called {asked:?}; there are auto, cpu, cuda, cuda:1 (an NVIDIA GPU by its number) and metal"
+    )]
+    Unknown {
+        /// What was asked for.
+        asked: String,
+    },
+    /// The program was built without the kernels of the device.
+    #[error(
+        "this program was built without {feature}: build it with `cargo build --release --features {feature}`, or ask for --device cpu"
+    )]
+    NotBuilt {
+        /// The feature of cargo that brings them.
+        feature: &'static str,
+    },
+    /// There is no driver, or one for building alone.
+    #[error(
+        "no NVIDIA driver answers on this machine: install one (nvidia-smi shows it), or ask for --device cpu"
+    )]
+    NoDriver(#[source] Box<candle_core::Error>),
+    /// The driver is older than the libraries that the program was built with.
+    #[error(
+        "the NVIDIA driver is too old for this program: install a newer one (for CUDA 13 it is 580 or later; nvidia-smi shows it), or ask for --device cpu"
+    )]
+    OldDriver(#[source] Box<candle_core::Error>),
+    /// There is a driver, and no such GPU.
+    #[error("there is no {asked}: {there}; choose one that `ppkt doctor` lists, or ask for --device cpu")]
+    NoSuchDevice {
+        /// The device.
+        asked: String,
+        /// What there is instead.
+        there: String,
+        /// candle's words.
+        #[source]
+        source: Box<candle_core::Error>,
+    },
+    /// The GPU has no room.
+    #[error(
+        "the memory of {device} does not suffice: free it from other programs (nvidia-smi lists them), take smaller batches, or limit what a step uses"
+    )]
+    OutOfMemory {
+        /// The device.
+        device: String,
+        /// candle's words.
+        #[source]
+        source: Box<candle_core::Error>,
+    },
+    /// Anything else.
+    #[error("{device} cannot be used")]
+    Other {
+        /// The device.
+        device: String,
+        /// candle's words.
+        #[source]
+        source: Box<candle_core::Error>,
+    },
+}
+
+impl DeviceError {
+    /// From what candle says on opening `device`; `count` is the number of GPUs, where a driver tells it.
+    #[cfg_attr(
+        not(any(feature = "cuda", feature = "metal", test)),
+        expect(dead_code, reason = "only GPUs fail")
+    )]
+    pub(crate) fn on_opening(device: String, count: Option<usize>, source: candle_core::Error) -> Self {
+        let text = format!("{source:?}");
+        let source = Box::new(source);
+        let says = |codes: &[&str]| codes.iter().any(|code| text.contains(code));
+        if says(&["CUDA_ERROR_STUB_LIBRARY"]) {
+            return Self::NoDriver(source);
+        }
+        if says(&[
+            "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH",
+            "CUDA_ERROR_UNSUPPORTED_PTX_VERSION",
+            "CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE",
+            "CUDA_ERROR_INSUFFICIENT_DRIVER",
+        ]) {
+            return Self::OldDriver(source);
+        }
+        if says(&["CUDA_ERROR_NO_DEVICE", "CUDA_ERROR_INVALID_DEVICE", "no Metal", "no device"]) {
+            let there = match count {
+                Some(1) => "there is one GPU, cuda:0".to_owned(),
+                Some(n) if n > 1 => format!("there are {n} GPUs, cuda:0 to cuda:{}", n - 1),
+                _ => "this machine shows no GPU".to_owned(),
+            };
+            return Self::NoSuchDevice { asked: device, there, source };
+        }
+        if is_out_of_memory(&text) {
+            return Self::OutOfMemory { device, source };
+        }
+        Self::Other { device, source }
+    }
+}
+
+/// Whether `error` says, in any of its causes, that a device has no memory left; then with the remedy.
+///
+/// Errors of candle reach the program inside those of other crates, which is why this looks at the text of the whole
+/// chain: the driver's codes are its fixed part.
+pub fn out_of_memory(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if is_out_of_memory(&format!("{error:?} {error}")) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+fn is_out_of_memory(text: &str) -> bool {
+    ["CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED", "kIOGPUCommandBufferCallbackErrorOutOfMemory"]
+        .iter()
+        .any(|code| text.contains(code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn opening(code: &str, count: Option<usize>) -> DeviceError {
+        let source = candle_core::Error::msg(format!("DriverError({code}, \"words\")"));
+        DeviceError::on_opening("cuda:2".into(), count, source)
+    }
+
+    #[test]
+    fn a_code_of_the_driver_becomes_a_remedy() {
+        let cases = [
+            ("CUDA_ERROR_STUB_LIBRARY", None, "install one"),
+            ("CUDA_ERROR_SYSTEM_DRIVER_MISMATCH", None, "newer"),
+            ("CUDA_ERROR_UNSUPPORTED_PTX_VERSION", Some(1), "newer"),
+            ("CUDA_ERROR_NO_DEVICE", Some(0), "shows no GPU"),
+            ("CUDA_ERROR_INVALID_DEVICE", Some(2), "cuda:0 to cuda:1"),
+            ("CUDA_ERROR_OUT_OF_MEMORY", Some(1), "smaller batches"),
+            ("CUDA_ERROR_LAUNCH_FAILED", Some(1), "cannot be used"),
+        ];
+        for (code, count, remedy) in cases {
+            let error = opening(code, count);
+            assert!(error.to_string().contains(remedy), "{code}: {error}");
+            let source = std::error::Error::source(&error).map(ToString::to_string);
+            assert!(source.is_some_and(|s| s.contains(code)), "the driver's own words stay in the chain");
+        }
+    }
+
+    #[test]
+    fn memory_that_runs_out_is_known_below_other_errors() {
+        let source =
+            Box::new(candle_core::Error::msg("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")"));
+        let error = DeviceError::Other { device: "cuda".into(), source };
+        assert!(out_of_memory(&error));
+        assert!(!out_of_memory(&opening("CUDA_ERROR_LAUNCH_FAILED", None)));
+    }
+}

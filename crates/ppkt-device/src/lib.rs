@@ -1,0 +1,21 @@
+#![doc = include_str!("../README.md")]
+//!
+//! | file | what |
+//! |---|---|
+//! | `choice.rs` | what a user asks for: `auto`, `cpu`, `cuda`, `cuda:1`, `metal` |
+//! | `open.rs` | from a choice to candle's device |
+//! | `found.rs` | what there is on this machine, and what each thing lacks |
+//! | `error.rs` | what stands in the way, with the remedy; also of errors that come up in the middle of a step |
+//! | `cuda/` | kernels of our own on an NVIDIA GPU (feature `cuda`) |
+
+mod choice;
+#[cfg(feature = "cuda")]
+pub mod cuda;
+mod error;
+mod found;
+mod open;
+
+pub use choice::DeviceChoice;
+pub use error::{DeviceError, out_of_memory};
+pub use found::{Finding, findings};
+pub use open::name;
