@@ -1,5 +1,8 @@
 //! What stands between a user and a device, with the remedy.
 
+/// What to do where a device has no memory left.
+pub const OUT_OF_MEMORY_REMEDY: &str = "close other programs that use it (nvidia-smi lists them), or take smaller batches (batch.frames_per_batch)";
+
 /// Why a device cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -42,9 +45,7 @@ pub enum DeviceError {
         source: Box<candle_core::Error>,
     },
     /// The GPU has no room.
-    #[error(
-        "the memory of {device} does not suffice: free it from other programs (nvidia-smi lists them), take smaller batches, or limit what a step uses"
-    )]
+    #[error("the memory of {device} does not suffice: {OUT_OF_MEMORY_REMEDY}")]
     OutOfMemory {
         /// The device.
         device: String,
@@ -64,6 +65,11 @@ pub enum DeviceError {
 }
 
 impl DeviceError {
+    /// Whether the command line asks for what this program or machine does not have.
+    pub fn is_config(&self) -> bool {
+        matches!(self, Self::Unknown { .. } | Self::NotBuilt { .. } | Self::NoSuchDevice { .. })
+    }
+
     /// From what candle says on opening `device`; `count` is the number of GPUs, where a driver tells it.
     #[cfg_attr(
         not(any(feature = "cuda", feature = "metal", test)),

@@ -16,6 +16,6 @@ mod found;
 mod open;
 
 pub use choice::DeviceChoice;
-pub use error::{DeviceError, out_of_memory};
+pub use error::{DeviceError, OUT_OF_MEMORY_REMEDY, out_of_memory};
 pub use found::{Finding, findings};
 pub use open::name;

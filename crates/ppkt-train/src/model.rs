@@ -22,6 +22,7 @@ const IMAGES: &str = "model_images";
 /// Student and projection, with their parameters and buffers in one store.
 pub struct Model {
     store: VarStore,
+    device: Device,
     student_config: MinkUNetConfig,
     student: MinkUNet,
     projection: UpsampleProjection,
@@ -50,10 +51,10 @@ pub(crate) struct Input {
 }
 
 impl Input {
-    /// Brings a batch into the form that the networks take.
-    pub(crate) fn new(batch: &Batch) -> Result<Self> {
+    /// Brings a batch into the form that the networks take, on the device that they are on.
+    pub(crate) fn new(batch: &Batch, device: &Device) -> Result<Self> {
         let shape = (batch.coords.len(), batch.channels);
-        let features = Tensor::from_slice(&batch.features, shape, &Device::Cpu)?;
+        let features = Tensor::from_slice(&batch.features, shape, device)?;
         let (voxels, order) = SparseTensor::with_batch_size(&batch.coords, features, batch.frames.len())?;
         let (width, height) = batch.images.first().map_or((0, 0), image::RgbImage::dimensions);
         let rgb = batch.images.iter().flat_map(|i| i.as_raw().iter().copied()).collect();
@@ -63,8 +64,8 @@ impl Input {
 }
 
 impl Model {
-    /// A model with seeded initial weights.
-    pub fn new(config: &PretrainConfig, teacher: &TeacherSpec) -> Result<Self> {
+    /// A model with seeded initial weights, the same on every device.
+    pub fn new(config: &PretrainConfig, teacher: &TeacherSpec, device: &Device) -> Result<Self> {
         let store = VarStore::new(config.seed);
         let student_config = MinkUNetConfig {
             arch: config.student.arch,
@@ -80,9 +81,15 @@ impl Model {
             let projection = UpsampleProjection::new(teacher.channels, dimensions, corners, vb.pp(IMAGES))?;
             Ok((student, projection))
         };
-        let (student, projection) = build(store.builder(&Device::Cpu))?;
-        let (frozen_student, frozen_projection) = build(store.frozen(&Device::Cpu))?;
-        Ok(Self { store, student_config, student, projection, frozen_student, frozen_projection })
+        let (student, projection) = build(store.builder(device))?;
+        let (frozen_student, frozen_projection) = build(store.frozen(device))?;
+        let device = device.clone();
+        Ok(Self { store, device, student_config, student, projection, frozen_student, frozen_projection })
+    }
+
+    /// Where the networks are.
+    pub(crate) fn device(&self) -> &Device {
+        &self.device
     }
 
     /// The parameters and buffers.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use candle_core::Device;
 use candle_core::backprop::GradStore;
 use ppkt_data::{Batch, DataError, Loader, Pair};
 use ppkt_objective::{Embeddings, Objective, ObjectiveError, sample_without_replacement};
@@ -78,7 +79,7 @@ pub struct BeforeAfter {
     pub after: f64,
 }
 
-/// Runs (or resumes) a pretraining into the folder `out`.
+/// Runs (or resumes) a pretraining into the folder `out`; the networks that are trained are on `device`.
 ///
 /// The same configuration gives the same losses, step for step, for any number of threads, and whether or not the run
 /// was stopped and resumed. When `stop` becomes true the run ends after the step it is in, with a checkpoint.
@@ -89,6 +90,7 @@ pub fn pretrain(
     config: &PretrainConfig,
     out: &Path,
     start: Start,
+    device: &Device,
     observer: &mut dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Summary> {
@@ -99,16 +101,17 @@ pub fn pretrain(
     for note in training.notes() {
         observer.message(note);
     }
-    let teacher = OpenTeacher::of(config)?;
-    let provenance = Provenance::of_pretraining(training.as_ref(), validation.as_ref(), teacher.spec())?;
+    let teacher = OpenTeacher::of(config, device)?;
+    let provenance =
+        Provenance::of_pretraining(training.as_ref(), validation.as_ref(), teacher.spec(), device)?;
     let begun = start.begun_before(config, out, "run", forgive)?;
     if let Some(folder) = &begun {
         provenance.compare(folder, observer)?;
     }
     let loader = Loader::new(training, config.batch.clone(), config.seed)?;
-    let model = Model::new(config, teacher.spec())?;
+    let model = Model::new(config, teacher.spec(), device)?;
     let optimizer = Optimizer::new(&config.optimizer, model.store().trainable());
-    let held_out = ValidationSet::new(config, validation, &teacher, observer)?;
+    let held_out = ValidationSet::new(config, validation, &teacher, device, observer)?;
     teacher.tell(observer);
     // Only now, so that a run that cannot begin leaves no folder behind.
     let folder = match begun {
@@ -268,7 +271,7 @@ impl Run<'_> {
         let seconds: &mut StageSeconds = &mut line.seconds;
         let Some(batch) = stream.next() else { return Err(TrainError::DataEnded { step: line.step }) };
         let batch = batch?;
-        let input = Input::new(&batch)?;
+        let input = Input::new(&batch, self.model.device())?;
         watch.lap(&mut seconds.wait);
         let map = self.teacher.features(&input.images)?;
         watch.lap(&mut seconds.teacher);

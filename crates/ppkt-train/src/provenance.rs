@@ -1,5 +1,6 @@
 //! What a run was made from: versions and fingerprints, so that it can be repeated and is not resumed on other data.
 
+use candle_core::Device;
 use ppkt_data::Dataset;
 use ppkt_teacher::TeacherSpec;
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,9 @@ pub struct Provenance {
     pub system: String,
     /// Vector kernels of the sparse network.
     pub kernels: String,
+    /// What the networks that are trained are on: `cpu`, `cuda`, `cuda:1`, `metal`.
+    #[serde(default = "cpu")]
+    pub device: String,
     /// Name of the processor.
     #[serde(default)]
     pub processor: String,
@@ -60,6 +64,11 @@ pub struct DataFingerprint {
     pub fingerprint: String,
 }
 
+/// The device of runs that were begun before there was another.
+fn cpu() -> String {
+    "cpu".to_owned()
+}
+
 impl DataFingerprint {
     fn of(dataset: &dyn Dataset) -> Result<Self> {
         Ok(Self {
@@ -79,11 +88,12 @@ impl Provenance {
         training: &dyn Dataset,
         validation: &dyn Dataset,
         teacher: &TeacherSpec,
+        device: &Device,
     ) -> Result<Self> {
         Ok(Self {
             teacher: Some(teacher.name.clone()),
             teacher_sha256: Some(teacher.fingerprint.clone()),
-            ..Self::of(training, validation)?
+            ..Self::of(training, validation, device)?
         })
     }
 
@@ -92,19 +102,21 @@ impl Provenance {
         training: &dyn Dataset,
         validation: &dyn Dataset,
         weights: Option<&Weights>,
+        device: &Device,
     ) -> Result<Self> {
         Ok(Self {
             weights: weights.map(|w| w.path.display().to_string()),
             weights_sha256: weights.map(Weights::sha256).transpose()?,
-            ..Self::of(training, validation)?
+            ..Self::of(training, validation, device)?
         })
     }
 
-    fn of(training: &dyn Dataset, validation: &dyn Dataset) -> Result<Self> {
+    fn of(training: &dyn Dataset, validation: &dyn Dataset, device: &Device) -> Result<Self> {
         Ok(Self {
             ppkt: env!("CARGO_PKG_VERSION").to_owned(),
             system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             kernels: ppkt_sparse::simd_path()?.to_owned(),
+            device: ppkt_device::name(device),
             processor: processor(),
             date: today(),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
@@ -149,6 +161,7 @@ impl Provenance {
             ("version", &there.ppkt, &self.ppkt),
             ("system", &there.system, &self.system),
             ("vector kernels", &there.kernels, &self.kernels),
+            ("device", &there.device, &self.device),
         ] {
             if before != now {
                 observer.message(&format!(

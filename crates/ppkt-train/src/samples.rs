@@ -52,7 +52,7 @@ fn cloud(frame: &HeldOutFrame, loader: &Loader, model: &Model, basis: &ColourBas
     let (batch, points) = loader.frame_with_points(frame.index)?;
     let kept = SampleCloud::thinned(batch.pairs.len());
     let pairs: Vec<Pair> = kept.iter().map(|&i| batch.pairs[i]).collect();
-    let input = Input::new(&batch)?;
+    let input = Input::new(&batch, model.device())?;
     let voxels = model.voxel_embeddings(&input.voxels, Pass::Infer)?;
     let colours = |embeddings| -> Result<Vec<[u8; 3]>> {
         let embeddings = ppkt_student::unit_norm(&embeddings)?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use ppkt_data::{Batch, Dataset, Loader, OnDamaged, Pair};
 use ppkt_objective::{Embeddings, Objective, retrieval, sample_without_replacement};
 use ppkt_teacher::{FeatureMap, Teacher};
@@ -61,6 +61,7 @@ impl ValidationSet {
         config: &PretrainConfig,
         dataset: Arc<dyn Dataset>,
         teacher: &dyn Teacher,
+        device: &Device,
         observer: &mut dyn Observer,
     ) -> Result<Self> {
         if dataset.is_empty() {
@@ -88,7 +89,7 @@ impl ValidationSet {
                 }
                 other => other?,
             };
-            let input = Input::new(&batch)?;
+            let input = Input::new(&batch, device)?;
             let map = teacher.features(&input.images)?;
             let candidates = one_per_cell(&batch.pairs, &map, &mut rng)?;
             found += candidates.len();

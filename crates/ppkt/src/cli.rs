@@ -8,6 +8,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use ppkt_device::DeviceChoice;
 use ppkt_train::FeatureLayer;
 
 /// Pretrain 3D networks from 2D ones, without labels.
@@ -70,6 +71,15 @@ pub(crate) enum Command {
     },
 }
 
+/// Where networks are trained and run.
+#[derive(Debug, Args)]
+pub(crate) struct ComputeOn {
+    /// What computes: cpu, cuda, cuda:1 (an NVIDIA GPU by its number), metal, or auto, the GPU that this program was
+    /// built for and otherwise the processor. `ppkt doctor` lists what there is.
+    #[arg(long, env = "PPKT_DEVICE", value_name = "DEVICE", default_value_t)]
+    pub(crate) device: DeviceChoice,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Demo {
     /// Run folder [default: the first free of runs/demo, runs/demo-2, …].
@@ -78,6 +88,8 @@ pub(crate) struct Demo {
     /// Set a value of the recipe, such as pretrain.steps=100.
     #[arg(long, value_name = "KEY=VALUE", num_args = 1..)]
     pub(crate) set: Vec<String>,
+    #[command(flatten)]
+    pub(crate) on: ComputeOn,
 }
 
 /// Pretrain a 3D network from a frozen 2D one.
@@ -113,6 +125,8 @@ pub(crate) struct Pretrain {
     /// Print the resolved recipe and stop.
     #[arg(long)]
     pub(crate) print_config: bool,
+    #[command(flatten)]
+    pub(crate) on: ComputeOn,
 }
 
 /// Write the page of a run: one HTML file that needs no network and no other file.
@@ -178,6 +192,8 @@ pub(crate) struct Finetune {
     /// Print the resolved recipe and stop.
     #[arg(long)]
     pub(crate) print_config: bool,
+    #[command(flatten)]
+    pub(crate) on: ComputeOn,
 }
 
 const FINETUNE_EXAMPLES: &str = "\
@@ -226,6 +242,8 @@ pub(crate) struct BenchLabels {
     /// Print the resolved recipe and stop.
     #[arg(long)]
     pub(crate) print_config: bool,
+    #[command(flatten)]
+    pub(crate) on: ComputeOn,
 }
 
 const BENCH_LABELS_EXAMPLES: &str = "\
@@ -261,6 +279,8 @@ pub(crate) struct Eval {
     /// Write the clouds of some frames, with label and prediction, into this folder.
     #[arg(long, value_name = "DIR")]
     pub(crate) samples: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) on: ComputeOn,
 }
 
 /// Embed every point of a cloud with a trained network, and colour the cloud by what the network says of it.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use candle_core::Device;
 use serde::{Deserialize, Serialize};
 
 use super::config::ComparisonConfig;
@@ -50,7 +51,7 @@ pub struct ComparisonSummary {
 ///
 /// For each share and each side the learning rate is chosen with the first seed, by the mean intersection over union on
 /// the frames kept back; test frames play no part in it. `command` is what began it; `results.json` says
-/// that it repeats it.
+/// that it repeats it. Networks are on `device`.
 ///
 /// # Errors
 /// [`TrainError`]; trainings that are complete stay, and are not done again when the comparison is resumed.
@@ -59,6 +60,7 @@ pub fn compare(
     out: &Path,
     command: &str,
     start: Start,
+    device: &Device,
     observer: &mut dyn Observer,
     stop: &AtomicBool,
 ) -> Result<ComparisonSummary> {
@@ -76,6 +78,7 @@ pub fn compare(
         command: beginning.command,
         pretraining: None,
         from: config.finetune.from.clone(),
+        device,
         observer: &mut observer,
         stop,
         clock: Instant::now(),
@@ -139,6 +142,7 @@ struct Comparing<'a, 'o> {
     pretraining: Option<Summary>,
     /// The pretrained weights.
     from: String,
+    device: &'a Device,
     observer: &'a mut SaysOnce<'o>,
     stop: &'a AtomicBool,
     clock: Instant,
@@ -158,7 +162,7 @@ impl Comparing<'_, '_> {
             let place = self.folder.root().join("pretrain");
             let start = start_in(&place);
             self.observer.inner.message(&format!("pretraining, {} steps", config.steps));
-            let summary = pretrain(config, &place, start, self.observer, self.stop)?;
+            let summary = pretrain(config, &place, start, self.device, self.observer, self.stop)?;
             let interrupted = summary.interrupted;
             self.pretraining = Some(summary);
             if interrupted {
@@ -233,7 +237,7 @@ impl Comparing<'_, '_> {
             Side::Pretrained => self.from.clone(),
         };
         let began = Instant::now();
-        let summary = finetune(&config, &place, start_in(&place), self.observer, self.stop)?;
+        let summary = finetune(&config, &place, start_in(&place), self.device, self.observer, self.stop)?;
         let Some(scores) = summary.scores else { return Ok(None) };
         self.trained = (self.trained.0 + 1, self.trained.1 + began.elapsed());
         // The run is complete, and its network in a file of its own; dozens of runs would fill a disk with the rest.

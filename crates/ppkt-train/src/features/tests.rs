@@ -35,9 +35,9 @@ fn pretraining(batch: BatchConfig, folder: &Path) -> (Model, Loader, String) {
     config.objective.dimensions = 16;
     let teacher = ppkt_teacher::open(&config.teacher_uri().unwrap(), &config.teacher.options).unwrap();
     let loader = Loader::new(rooms(), config.batch.clone(), 1).unwrap();
-    let model = Model::new(&config, teacher.spec()).unwrap();
+    let model = Model::new(&config, teacher.spec(), &candle_core::Device::Cpu).unwrap();
     for frame in 0..2 {
-        let input = Input::new(&loader.frame(frame).unwrap()).unwrap();
+        let input = Input::new(&loader.frame(frame).unwrap(), &candle_core::Device::Cpu).unwrap();
         model.voxel_embeddings(&input.voxels, Pass::Train).unwrap();
     }
     let path = folder.join("student.safetensors");
@@ -48,7 +48,7 @@ fn pretraining(batch: BatchConfig, folder: &Path) -> (Model, Loader, String) {
 /// Embeddings of the points of a frame by the code of the training: of voxels, found by where the point is.
 fn by_training(model: &Model, loader: &Loader, frame: usize, size_m: f32) -> impl Fn([f32; 3]) -> Vec<f32> {
     let batch = loader.frame(frame).unwrap();
-    let input = Input::new(&batch).unwrap();
+    let input = Input::new(&batch, &candle_core::Device::Cpu).unwrap();
     let rows = model.voxel_embeddings(&input.voxels, Pass::Infer).unwrap().to_vec2::<f32>().unwrap();
     let places: HashMap<[i32; 3], usize> = batch
         .coords

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use candle_core::Tensor;
 use candle_core::backprop::GradStore;
+use candle_core::{Device, Tensor};
 use ppkt_data::{
     DataError, Dataset, LabelledBatch, LabelledFrame, LabelledFrames, Loader, RememberedClouds, Subset,
 };
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::config::{ClassWeights, FinetuneConfig, TrainingFrames};
 use super::evaluation::{TestSet, classes_of};
 use super::metrics::Scores;
-use super::network::{Segmenter, sparse_input};
+use super::network::Segmenter;
 use crate::checkpoint::{Checkpoint, RunState};
 use crate::error::{Result, TrainError};
 use crate::metrics::{Stopwatch, resident_mib};
@@ -92,7 +92,7 @@ pub struct FinetuneSummary {
     pub validation: Option<Scores>,
 }
 
-/// Runs (or resumes) a training on labels into the folder `out`.
+/// Runs (or resumes) a training on labels into the folder `out`; the network is on `device`.
 ///
 /// The same configuration gives the same losses and scores for any number of threads, and whether or not the run was
 /// stopped and resumed. The labelled share is listed in `labels.json`, scores are in `eval.json` (those on
@@ -104,6 +104,7 @@ pub fn finetune(
     config: &FinetuneConfig,
     out: &Path,
     start: Start,
+    device: &Device,
     observer: &mut dyn Observer,
     stop: &AtomicBool,
 ) -> Result<FinetuneSummary> {
@@ -129,7 +130,7 @@ pub fn finetune(
         n_classes: classes.len_with_unlabelled(),
     };
     let weights = (!config.from.is_empty()).then(|| Weights::read(&config.from)).transpose()?;
-    let provenance = Provenance::of_labels(all.as_ref(), test.dataset(), weights.as_ref())?;
+    let provenance = Provenance::of_labels(all.as_ref(), test.dataset(), weights.as_ref(), device)?;
     let chosen = config.labels.frames(all.as_ref(), config.seed);
     let some = Arc::new(Subset::new(all, chosen, "the labelled share"));
     let memory = config.data.memory_mib.saturating_mul(1 << 20);
@@ -139,7 +140,8 @@ pub fn finetune(
         provenance.compare(folder, observer)?;
     }
     let (listed, counts) = read_labels(clouds.as_ref(), &frames, observer)?;
-    let network = Segmenter::new(&config.student, &config.batch, classes.names().len() - 1, config.seed)?;
+    let n_classes = classes.names().len() - 1;
+    let network = Segmenter::new(&config.student, &config.batch, n_classes, config.seed, device)?;
     if let Some(weights) = weights {
         network.load(weights, &config.batch, &classes, observer)?;
     }
@@ -375,7 +377,7 @@ impl Run<'_> {
         if batch.class_of_voxel.iter().all(|&c| c == 0) {
             return Ok(None);
         }
-        let (voxels, row_of_voxel) = sparse_input(&batch)?;
+        let (voxels, row_of_voxel) = self.network.input(&batch)?;
         let scores: Tensor = self.network.train(&voxels, self.config.trunk)?;
         watch.lap(&mut line.seconds.student);
         let mut targets = vec![0; batch.coords.len()];

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use candle_core::Device;
 use ppkt_data::{
     Attitude, Classes, CloudConfig, DataUri, Dataset, LabelConfig, LabelledBatch, LabelledFrames, Loader,
     OnDamaged, SampleCloud, Split,
@@ -11,7 +12,7 @@ use ppkt_student::MinkUNetConfig;
 
 use super::config::{FinetuneStudentConfig, MeasureConfig};
 use super::metrics::{ClassScore, Confusion, Scores};
-use super::network::{Segmenter, class_list, sparse_input};
+use super::network::{Segmenter, class_list};
 use crate::error::{Result, TrainError};
 use crate::observer::Observer;
 use crate::pictures::file_name;
@@ -38,7 +39,12 @@ pub struct EvalConfig {
 ///
 /// # Errors
 /// If the file is no fine-tuned network, or the data has no labels or other classes.
-pub fn evaluate(config: &EvalConfig, samples: Option<&Path>, observer: &mut dyn Observer) -> Result<Scores> {
+pub fn evaluate(
+    config: &EvalConfig,
+    samples: Option<&Path>,
+    device: &Device,
+    observer: &mut dyn Observer,
+) -> Result<Scores> {
     let uri: DataUri = config.data.parse()?;
     let dataset: Arc<dyn Dataset> = Arc::from(uri.open(config.split)?);
     let classes = classes_of(dataset.as_ref())?;
@@ -55,7 +61,7 @@ pub fn evaluate(config: &EvalConfig, samples: Option<&Path>, observer: &mut dyn 
     batch.check()?;
     let MinkUNetConfig { arch, first_kernel, bn_momentum, .. } = weights.state.member()?;
     let student = FinetuneStudentConfig { arch, first_kernel, bn_momentum };
-    let segmenter = Segmenter::new(&student, &batch, classes.names().len() - 1, 0)?;
+    let segmenter = Segmenter::new(&student, &batch, classes.names().len() - 1, 0, device)?;
     segmenter.load_all(&weights.state.tensors)?;
     let test = TestSet::new(dataset, batch, config.measure.clone())?;
     test.measure(&segmenter, samples, observer)
@@ -185,7 +191,7 @@ fn predict(network: &Segmenter, looks: &[LabelledBatch]) -> Result<Vec<u16>> {
     let mut sum: Vec<f32> = Vec::new();
     let mut classes = 0;
     for look in looks {
-        let (voxels, row_of_voxel) = sparse_input(look)?;
+        let (voxels, row_of_voxel) = network.input(look)?;
         let scores = candle_nn::ops::softmax(&network.infer(&voxels)?, 1)?;
         classes = scores.dim(1)?;
         let scores = scores.flatten_all()?.to_vec1::<f32>()?;

@@ -20,6 +20,7 @@ const HEAD: &str = "final";
 pub(crate) struct Segmenter {
     store: VarStore,
     config: MinkUNetConfig,
+    device: Device,
     network: MinkUNet,
     /// The same tensors without a graph.
     frozen: MinkUNet,
@@ -54,6 +55,7 @@ impl Segmenter {
         batch: &CloudConfig,
         classes: usize,
         seed: u64,
+        device: &Device,
     ) -> Result<Self> {
         let store = VarStore::new(seed);
         let config = MinkUNetConfig {
@@ -63,9 +65,9 @@ impl Segmenter {
             first_kernel: student.first_kernel,
             bn_momentum: student.bn_momentum,
         };
-        let network = MinkUNet::new(&config, store.builder(&Device::Cpu))?;
-        let frozen = MinkUNet::new(&config, store.frozen(&Device::Cpu))?;
-        Ok(Self { store, config, network, frozen })
+        let network = MinkUNet::new(&config, store.builder(device))?;
+        let frozen = MinkUNet::new(&config, store.frozen(device))?;
+        Ok(Self { store, config, device: device.clone(), network, frozen })
     }
 
     /// Takes over the weights of a file as far as they fit, and tells what did not; the head of a network for another
@@ -117,6 +119,14 @@ impl Segmenter {
         };
         let all = self.store.trainable().into_iter();
         all.filter_map(|(name, var)| factor(&name).map(|f| (name, var, f))).collect()
+    }
+
+    /// A batch as the network takes it, and the network's row of each voxel of the batch.
+    pub(crate) fn input(&self, batch: &LabelledBatch) -> Result<(SparseTensor, Vec<u32>)> {
+        let shape = (batch.coords.len(), batch.channels);
+        let features = Tensor::from_slice(&batch.features, shape, &self.device)?;
+        let (voxels, order) = SparseTensor::with_batch_size(&batch.coords, features, batch.frames.len())?;
+        Ok((voxels, rows_of_input(&order)))
     }
 
     /// Scores of all voxels, recorded for gradients.
@@ -222,12 +232,4 @@ fn fits(
         ));
     }
     Ok(())
-}
-
-/// A batch as the network takes it, and the network's row of each voxel of the batch.
-pub(crate) fn sparse_input(batch: &LabelledBatch) -> Result<(SparseTensor, Vec<u32>)> {
-    let shape = (batch.coords.len(), batch.channels);
-    let features = Tensor::from_slice(&batch.features, shape, &Device::Cpu)?;
-    let (voxels, order) = SparseTensor::with_batch_size(&batch.coords, features, batch.frames.len())?;
-    Ok((voxels, rows_of_input(&order)))
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use candle_core::Device;
 use ppkt_report::LabelResults;
 use ppkt_train::{ComparisonConfig, ComparisonRow, ComparisonSummary, RunFolder, Start, TrainError};
 
@@ -23,17 +24,23 @@ pub(crate) fn run(arguments: &BenchLabels, json: bool) -> Result<()> {
         };
     }
     let start = if arguments.resume { Start::Resume } else { Start::Fresh };
-    compare(&config, &arguments.out, start, json)
+    compare(&config, &arguments.out, start, &arguments.on.device.open()?, json)
 }
 
 /// Compares, with progress on standard error and the table on standard output.
-pub(crate) fn compare(config: &ComparisonConfig, out: &Path, start: Start, json: bool) -> Result<()> {
+pub(crate) fn compare(
+    config: &ComparisonConfig,
+    out: &Path,
+    start: Start,
+    device: &Device,
+    json: bool,
+) -> Result<()> {
     if let Some(config) = &config.pretrain {
         teacher::prefetch(&config.teacher_uri()?)?;
     }
     let stop = pretrain::stop_on_ctrl_c()?;
     let command = std::env::args().skip(1).fold("ppkt".to_owned(), |all, word| all + " " + &quoted(&word));
-    let summary = ppkt_train::compare(config, out, &command, start, &mut Bars::new(), &stop)?;
+    let summary = ppkt_train::compare(config, out, &command, start, device, &mut Bars::new(), &stop)?;
     if summary.results.is_some() {
         draw(&summary.run)?;
     }

@@ -20,7 +20,7 @@ pub(crate) fn run(arguments: &Demo, json: bool) -> Result<()> {
         say!("Then it learns to name things from a few labelled rooms, and so does one that begins anew.");
         say!("Rooms are rendered as they are needed; those that are measured on were never trained on.\n");
     }
-    bench_labels::compare(&config, &out, Start::Fresh, json)
+    bench_labels::compare(&config, &out, Start::Fresh, &arguments.on.device.open()?, json)
 }
 
 fn free_folder() -> PathBuf {

@@ -9,7 +9,7 @@ use serde::Serialize;
 struct Findings {
     version: &'static str,
     system: String,
-    devices: Vec<&'static str>,
+    devices: Vec<Device>,
     threads: usize,
     cores: usize,
     vector_instructions: Vec<&'static str>,
@@ -20,6 +20,20 @@ struct Findings {
     log: &'static str,
 }
 
+/// What can be asked for with `--device`.
+#[derive(Serialize)]
+struct Device {
+    name: String,
+    usable: bool,
+    about: String,
+}
+
+impl From<ppkt_device::Finding> for Device {
+    fn from(found: ppkt_device::Finding) -> Self {
+        Self { name: found.device, usable: found.usable, about: found.about }
+    }
+}
+
 /// Prints the findings.
 pub(crate) fn run(json: bool) -> Result<()> {
     let findings = look();
@@ -28,7 +42,11 @@ pub(crate) fn run(json: bool) -> Result<()> {
         return Ok(());
     }
     say!("ppkt {} on {}", findings.version, findings.system);
-    say!("devices              {}", findings.devices.join(", "));
+    for (n, device) in findings.devices.iter().enumerate() {
+        let title = if n == 0 { "devices" } else { "" };
+        let note = if device.usable { "" } else { "not usable: " };
+        say!("{title:<20} {:<8} {note}{}", device.name, device.about);
+    }
     say!("threads              {} of {} cores (--threads N)", findings.threads, findings.cores);
     say!(
         "vector instructions  {}; the sparse kernels use {}",
@@ -50,7 +68,7 @@ fn look() -> Findings {
     Findings {
         version: env!("CARGO_PKG_VERSION"),
         system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
-        devices: vec!["cpu"],
+        devices: ppkt_device::findings().into_iter().map(Device::from).collect(),
         threads: rayon::current_num_threads(),
         cores,
         vector_instructions: vector_instructions(),

@@ -15,7 +15,8 @@ pub(crate) fn run(arguments: &Eval, json: bool) -> Result<()> {
         split: arguments.split.parse()?,
         measure: MeasureConfig { votes: usize::from(arguments.votes), frames: 0 },
     };
-    let scores = ppkt_train::evaluate(&config, arguments.samples.as_deref(), &mut Bars::new())?;
+    let device = arguments.on.device.open()?;
+    let scores = ppkt_train::evaluate(&config, arguments.samples.as_deref(), &device, &mut Bars::new())?;
     if json {
         say!("{}", serde_json::to_string(&scores)?);
         return Ok(());

@@ -20,8 +20,9 @@ pub(crate) fn run(arguments: &Finetune, usual: &str, json: bool) -> Result<()> {
         };
     }
     let start = if arguments.resume { Start::Resume } else { Start::Fresh };
+    let device = arguments.on.device.open()?;
     let stop = pretrain::stop_on_ctrl_c()?;
-    let summary = ppkt_train::finetune(&config, &arguments.out, start, &mut Bars::new(), &stop)?;
+    let summary = ppkt_train::finetune(&config, &arguments.out, start, &device, &mut Bars::new(), &stop)?;
     let page = report::of_finished_run(&summary.run);
     if json {
         say!("{}", serde_json::to_string(&Printed { summary: &summary, page })?);

@@ -46,6 +46,9 @@ pub(crate) fn is_config(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause.downcast_ref::<TrainError>().is_some_and(TrainError::is_config)
             || cause
+                .downcast_ref::<ppkt_device::DeviceError>()
+                .is_some_and(ppkt_device::DeviceError::is_config)
+            || cause
                 .downcast_ref::<ppkt_report::ReportError>()
                 .is_some_and(ppkt_report::ReportError::is_config)
             || cause

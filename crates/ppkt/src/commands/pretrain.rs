@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
+use candle_core::Device;
 use ppkt_train::{PretrainConfig, RunFolder, Start, Summary, TrainError};
 use serde::Serialize;
 
@@ -24,7 +25,7 @@ pub(crate) fn run(arguments: &Pretrain, json: bool) -> Result<()> {
         };
     }
     let start = if arguments.resume { Start::Resume } else { Start::Fresh };
-    train(&config, &arguments.out, start, json)
+    train(&config, &arguments.out, start, &arguments.on.device.open()?, json)
 }
 
 /// The recipe with the flags and settings over it; a resumed run without a recipe has its own.
@@ -78,12 +79,12 @@ pub(crate) fn overrides(set: &[String]) -> Result<Vec<(String, String)>, TrainEr
 }
 
 /// Trains with progress on standard error and the result on standard output.
-pub(crate) fn train(config: &PretrainConfig, out: &Path, start: Start, json: bool) -> Result<()> {
+fn train(config: &PretrainConfig, out: &Path, start: Start, device: &Device, json: bool) -> Result<()> {
     config.check()?;
     // With a progress bar, which the library has none of.
     teacher::prefetch(&config.teacher_uri()?)?;
     let stop = stop_on_ctrl_c()?;
-    let summary = ppkt_train::pretrain(config, out, start, &mut Bars::new(), &stop)?;
+    let summary = ppkt_train::pretrain(config, out, start, device, &mut Bars::new(), &stop)?;
     let page = report::of_finished_run(&summary.run);
     if json {
         say!("{}", serde_json::to_string(&Printed { summary: &summary, page })?);

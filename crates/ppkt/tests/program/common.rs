@@ -3,10 +3,13 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// The program, quiet and off the network.
+/// The program, quiet and off the network; on the processor, unless `PPKT_DEVICE` names another device.
 pub(crate) fn ppkt() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ppkt"));
     command.env("HF_HUB_OFFLINE", "1");
+    if std::env::var_os("PPKT_DEVICE").is_none() {
+        command.env("PPKT_DEVICE", "cpu");
+    }
     command
 }
 

@@ -204,6 +204,23 @@ fn a_run_that_cannot_begin_leaves_nothing_behind() {
     assert_done(&run_on(&folder, &out));
 }
 
+#[test]
+fn a_device_that_is_not_there_is_said_and_never_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("run");
+    let on = |device: &str| finish(ppkt().args(small_run(&out)).args(["--device", device]));
+    assert_fails(&on("gpu"), 2, &["gpu", "cuda:1", "metal"]);
+    #[cfg(not(feature = "cuda"))]
+    assert_fails(&on("cuda"), 2, &["--features cuda", "--device cpu"]);
+    #[cfg(not(feature = "metal"))]
+    assert_fails(&on("metal"), 2, &["--features metal"]);
+    assert!(!out.exists());
+    let doctor = finish(ppkt().arg("doctor"));
+    assert_done(&doctor);
+    let told = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    assert!(told.contains("devices") && told.contains("cuda"), "{told}");
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_standard_output_is_an_error_and_a_closed_one_is_none() {
