@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, DType, Layout, Shape, Storage, Tensor};
 
-use crate::dense::column_sums;
+use crate::conv_grad;
 use crate::kernel_map::{KernelMap, PairLists};
-use crate::kernels::{self, Prepared, Side, Simd, Start, Weight};
+use crate::kernels::{Prepared, Side, Simd, Start, Weight};
 use crate::{ConvSpec, CoordinateManager, SparseError, SparseTensor};
 
 /// Sparse convolution.
@@ -178,10 +178,12 @@ impl Direction {
     }
 }
 
-struct Conv {
-    map: Arc<KernelMap>,
-    direction: Direction,
-    simd: Simd,
+/// A convolution over the pairs of a map.
+#[derive(Debug, Clone)]
+pub(crate) struct Conv {
+    pub(crate) map: Arc<KernelMap>,
+    pub(crate) direction: Direction,
+    pub(crate) simd: Simd,
 }
 
 impl Conv {
@@ -199,43 +201,12 @@ impl Conv {
         (CpuStorage::F32(out), (lists.n_target, cout).into())
     }
 
-    /// The gradient of features that stand at channels `first..` of the input: the product over the same pairs the
-    /// other way round.
-    fn features_gradient(
-        &self,
-        x: &Tensor,
-        first: usize,
-        w: &Tensor,
-        grad: &Tensor,
-    ) -> candle_core::Result<Tensor> {
-        let (cin, cout) = (w.dims()[w.dims().len() - 2], grad.dims()[1]);
+    /// The direction of the product that is the features' gradient, and whether kernel voxel `k` then means matrix
+    /// `K - 1 - k`.
+    pub(crate) fn backwards(&self) -> (Direction, bool) {
         // In a symmetric map the pairs under `k` are those under `K - 1 - k` the other way round: no second list.
         let mirrored = self.map.spec().is_symmetric();
-        let direction = if mirrored { self.direction } else { self.direction.back() };
-        let lists = direction.lists(&self.map);
-        let dx = with_slices([w, grad], |[w, grad]| {
-            let weight = Weight::backward(w, (cin, cout), (first, x.dims()[1]), mirrored);
-            kernels::gather_product(self.simd, lists, &[Side { data: grad, channels: cout }], weight)
-        })?;
-        Tensor::from_vec(dx, x.shape(), x.device())
-    }
-
-    fn weight_gradient<const N: usize>(
-        &self,
-        inputs: [&Tensor; N],
-        w: &Tensor,
-        grad: &Tensor,
-    ) -> candle_core::Result<Tensor> {
-        let cout = grad.dims()[1];
-        let lists = self.direction.lists(&self.map);
-        let dw = with_slices(inputs, |xs| {
-            let mut sides = [Side { data: &[], channels: 0 }; N];
-            for ((side, data), x) in sides.iter_mut().zip(xs).zip(inputs) {
-                *side = Side { data, channels: x.dims()[1] };
-            }
-            with_slices([grad], |[grad]| kernels::weight_gradient(self.simd, lists, &sides, grad, cout))
-        })??;
-        Tensor::from_vec(dw, w.shape(), w.device())
+        (if mirrored { self.direction } else { self.direction.back() }, mirrored)
     }
 }
 
@@ -263,8 +234,8 @@ impl CustomOp2 for Conv {
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
         let grad = grad.contiguous()?;
         // candle insists on a gradient for every argument that depends on a variable, and on no other.
-        let dx = x.track_op().then(|| self.features_gradient(x, 0, w, &grad)).transpose()?;
-        let dw = w.track_op().then(|| self.weight_gradient([x], w, &grad)).transpose()?;
+        let dx = x.track_op().then(|| conv_grad::of_features(self, x, 0, w, &grad)).transpose()?;
+        let dw = w.track_op().then(|| conv_grad::of_weight(self, [x], w, &grad)).transpose()?;
         Ok((dx, dw))
     }
 }
@@ -299,12 +270,8 @@ impl CustomOp3 for WithBias {
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let grad = grad.contiguous()?;
         let (dx, dw) = self.0.bwd(x, w, res, &grad)?;
-        let sums = || -> candle_core::Result<Tensor> {
-            let (rows, channels) = grad.dims2()?;
-            let sums = with_slices([&grad], |[grad]| column_sums(grad, rows, channels))?;
-            Tensor::from_vec(sums, bias.shape(), bias.device())
-        };
-        Ok((dx, dw, bias.track_op().then(sums).transpose()?))
+        let db = bias.track_op().then(|| conv_grad::of_bias(bias, &grad)).transpose()?;
+        Ok((dx, dw, db))
     }
 }
 
@@ -338,19 +305,20 @@ impl CustomOp3 for OfTwo {
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let grad = grad.contiguous()?;
         let first = left.dims()[1];
-        let dl = left.track_op().then(|| self.0.features_gradient(left, 0, w, &grad)).transpose()?;
-        let dr = right.track_op().then(|| self.0.features_gradient(right, first, w, &grad)).transpose()?;
-        let dw = w.track_op().then(|| self.0.weight_gradient([left, right], w, &grad)).transpose()?;
+        let dl = left.track_op().then(|| conv_grad::of_features(&self.0, left, 0, w, &grad)).transpose()?;
+        let dr =
+            right.track_op().then(|| conv_grad::of_features(&self.0, right, first, w, &grad)).transpose()?;
+        let dw = w.track_op().then(|| conv_grad::of_weight(&self.0, [left, right], w, &grad)).transpose()?;
         Ok((dl, dr, dw))
     }
 }
 
-fn side<'a>(storage: &'a CpuStorage, layout: &Layout) -> candle_core::Result<Side<'a>> {
+pub(crate) fn side<'a>(storage: &'a CpuStorage, layout: &Layout) -> candle_core::Result<Side<'a>> {
     Ok(Side { data: slice(storage, layout)?, channels: last(layout) })
 }
 
 /// Elements along the last axis.
-fn last(layout: &Layout) -> usize {
+pub(crate) fn last(layout: &Layout) -> usize {
     layout.dims().last().copied().unwrap_or(0)
 }
 

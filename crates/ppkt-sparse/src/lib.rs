@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod conv;
+mod conv_grad;
 mod coords;
 mod dense;
 mod error;
