@@ -6,6 +6,12 @@
 //! `../shared/data/weights`. Where the default folder is absent a test prints that it is skipped; where the variable
 //! is set, a kind without a file is a failure, so that a wrong path cannot look like a pass.
 
+#[cfg(feature = "devices")]
+mod devices;
+
+#[cfg(feature = "devices")]
+pub use devices::devices;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
