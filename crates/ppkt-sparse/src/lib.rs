@@ -6,6 +6,7 @@ mod coords;
 mod dense;
 mod error;
 mod folded;
+mod gradients;
 mod init;
 mod kernel_map;
 mod kernels;
@@ -41,6 +42,7 @@ pub use tensor::SparseTensor;
 
 // Parameters, normalisation and layers, built on the above.
 pub use folded::FoldedConv;
+pub use gradients::backward;
 pub use init::ConvInit;
 pub use layers::{Pointwise, SparseConv3d, SparseConvTranspose3d};
 pub use load::{LoadMode, LoadReport, ShapeMismatch};

@@ -290,7 +290,7 @@ impl Run<'_> {
         if !value.is_finite() {
             return Err(self.not_finite(line.step, &input, &map));
         }
-        let grads = loss.value.backward()?;
+        let grads = ppkt_sparse::backward(&loss.value)?;
         watch.lap(&mut seconds.backward);
         line.loss += value;
         line.batch_retrieval_at_1 += f64::from(loss.retrieval_at_1);

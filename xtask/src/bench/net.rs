@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use candle_core::{DType, Device, Tensor};
 use ppkt_objective::SegmentationLoss;
-use ppkt_sparse::{SparseTensor, VarStore};
+use ppkt_sparse::{SparseTensor, VarStore, backward};
 use ppkt_student::{Arch, MinkUNet, MinkUNetConfig};
 use ppkt_train::{Optimizer, OptimizerConfig};
 
@@ -59,7 +59,7 @@ impl Training {
     pub(super) fn step(&mut self) -> Result<Tensor> {
         let scores = self.net.forward(&self.input()?, true)?;
         let loss = self.loss(scores.features())?;
-        let gradients = loss.backward()?;
+        let gradients = backward(&loss)?;
         self.optimizer.step(&gradients, self.lr, 1.0)?;
         Ok(loss)
     }

@@ -3,13 +3,15 @@
 //! A candle operation has at most three inputs, a network hundreds of parameters. They reach it through a *token*: a
 //! chain of small operations, each of which takes the token before it and two parameters and gives a token of one
 //! number that means nothing. The network takes the features and the last token. candle goes back through the network
-//! first, which lays its parameters' gradients into slots, and then through the chain, which hands them over.
+//! first, which lays its parameters' gradients into slots, and then through the chain, which hands them over: to candle,
+//! or to [`backward`](crate::backward).
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Device, Layout, Result, Shape, Tensor, bail};
 
 use super::record::Record;
+use crate::gradients::lay_aside;
 use crate::rows::cpu_view;
 
 const OP: &str = "network";
@@ -71,7 +73,7 @@ impl Carry {
     fn fetch(&self, offset: usize, parameter: &Tensor) -> Result<Option<Tensor>> {
         let gradient = lock(&self.slots).get_mut(self.first + offset).and_then(Option::take);
         // A parameter without part in the result; candle insists on a gradient for what is computed from others.
-        gradient.map_or_else(|| parameter.zeros_like(), Ok).map(Some)
+        lay_aside(parameter, gradient.map_or_else(|| parameter.zeros_like(), Ok)?)
     }
 }
 

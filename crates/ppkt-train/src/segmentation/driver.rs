@@ -395,7 +395,7 @@ impl Run<'_> {
         line.batch_accuracy += loss.accuracy;
         line.labelled += loss.n_labelled;
         watch.lap(&mut line.seconds.objective);
-        let grads = loss.value.backward()?;
+        let grads = ppkt_sparse::backward(&loss.value)?;
         watch.lap(&mut line.seconds.backward);
         Ok(Some(grads))
     }
