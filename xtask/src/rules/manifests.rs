@@ -8,6 +8,7 @@ use super::{Faults, Workspace};
 const FLOORS: &[(&str, u8)] = &[
     ("ppkt-geometry", 0),
     ("ppkt-device", 0),
+    ("ppkt-nvcc", 0),
     ("ppkt-sparse", 1),
     ("ppkt-teacher", 2),
     ("ppkt-student", 2),
