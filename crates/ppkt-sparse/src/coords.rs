@@ -1,8 +1,15 @@
 //! A set of voxel coordinates, sorted by (batch, Morton).
 
+#[cfg(feature = "cuda")]
+use std::sync::Arc;
 use std::sync::OnceLock;
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaDevice;
+
 use crate::SparseError;
+#[cfg(feature = "cuda")]
+use crate::cuda::{DeviceKeys, OnDevices};
 use crate::key::{self, BIAS, MAX_BATCH, MORTON_BITS};
 use crate::neighbours::BlockGrid;
 
@@ -19,8 +26,15 @@ pub struct Coords {
     keys: Vec<u64>,
     bias: i32,
     coords: Vec<[i32; 4]>,
-    /// For the search for neighbours; made at its first use.
+    made: Made,
+}
+
+/// What is made of the keys for the search for neighbours, at its first use.
+#[derive(Debug, Clone, Default)]
+struct Made {
     grid: OnceLock<BlockGrid>,
+    #[cfg(feature = "cuda")]
+    on_cuda: OnDevices<DeviceKeys<CudaDevice>>,
 }
 
 /// The largest stride that keeps every voxel of the range apart from its neighbours' keys.
@@ -52,7 +66,7 @@ impl Coords {
         let order: Vec<u32> = keyed.iter().map(|k| k.1).collect();
         let keys = keyed.iter().map(|k| k.0).collect();
         let coords = order.iter().map(|&row| coords[row as usize]).collect();
-        Ok((Self { stride: 1, batch_size, keys, bias: BIAS, coords, grid: OnceLock::new() }, order))
+        Ok((Self { stride: 1, batch_size, keys, bias: BIAS, coords, made: Made::default() }, order))
     }
 
     /// As [`Coords::new`], of coordinates that may occur more than once.
@@ -73,7 +87,7 @@ impl Coords {
             }
             row_of_input[input as usize] = keys.len() as u32 - 1;
         }
-        let set = Self { stride: 1, batch_size, keys, bias: BIAS, coords: distinct, grid: OnceLock::new() };
+        let set = Self { stride: 1, batch_size, keys, bias: BIAS, coords: distinct, made: Made::default() };
         Ok((set, row_of_input))
     }
 
@@ -135,7 +149,7 @@ impl Coords {
         let s = stride as i32;
         let coords = keys.iter().map(|&k| key::unpack(k, bias)).map(|[b, x, y, z]| [b, x * s, y * s, z * s]);
         let coords = coords.collect();
-        Ok(Self { stride, batch_size: self.batch_size, keys, bias, coords, grid: OnceLock::new() })
+        Ok(Self { stride, batch_size: self.batch_size, keys, bias, coords, made: Made::default() })
     }
 
     /// The voxels, `[batch, x, y, z]`, in the order of the rows.
@@ -171,7 +185,13 @@ impl Coords {
 
     /// The occupied blocks of 4³ voxels.
     pub(crate) fn grid(&self) -> &BlockGrid {
-        self.grid.get_or_init(|| BlockGrid::new(&self.keys))
+        self.made.grid.get_or_init(|| BlockGrid::new(&self.keys))
+    }
+
+    /// The keys and the search for them, in the memory of a GPU.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn on_cuda(&self, device: &CudaDevice) -> candle_core::Result<Arc<DeviceKeys<CudaDevice>>> {
+        self.made.on_cuda.get_or_make(device, || DeviceKeys::new(device, &self.keys, self.bias))
     }
 
     pub(crate) fn keys(&self) -> &[u64] {

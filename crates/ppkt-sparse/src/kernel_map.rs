@@ -2,10 +2,16 @@
 
 use std::sync::{Arc, OnceLock};
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaDevice;
 use rayon::prelude::*;
 
 use crate::ConvSpec;
+#[cfg(feature = "cuda")]
+use crate::conv::Direction;
 use crate::coords::Coords;
+#[cfg(feature = "cuda")]
+use crate::cuda::{DeviceTable, OnDevices};
 use crate::neighbours::Search;
 
 /// The pairs of a convolution: under kernel voxel `k`, fine voxel `f` meets coarse voxel `c` where
@@ -20,6 +26,9 @@ pub struct KernelMap {
     coarse: Arc<Coords>,
     by_coarse: OnceLock<PairLists>,
     by_fine: OnceLock<PairLists>,
+    /// Tables that write the coarser and the finer side.
+    #[cfg(feature = "cuda")]
+    on_cuda: [OnDevices<DeviceTable>; 2],
 }
 
 /// Rows in a block of a [`PairLists`]; row numbers within a block fit a byte.
@@ -67,7 +76,15 @@ impl BlockPairs {
 
 impl KernelMap {
     pub(crate) fn build(fine: Arc<Coords>, coarse: Arc<Coords>, spec: ConvSpec) -> Self {
-        Self { spec, fine, coarse, by_coarse: OnceLock::new(), by_fine: OnceLock::new() }
+        Self {
+            spec,
+            fine,
+            coarse,
+            by_coarse: OnceLock::new(),
+            by_fine: OnceLock::new(),
+            #[cfg(feature = "cuda")]
+            on_cuda: Default::default(),
+        }
     }
 
     /// Kernel, stride and dilation.
@@ -106,6 +123,23 @@ impl KernelMap {
         }
         pairs.sort_unstable();
         pairs
+    }
+
+    /// The table of a direction in the memory of a GPU, built there at its first use.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn on_cuda(
+        &self,
+        device: &CudaDevice,
+        direction: Direction,
+    ) -> candle_core::Result<Arc<DeviceTable>> {
+        let (target, source, made) = match direction {
+            Direction::ToCoarse => (&self.coarse, &self.fine, &self.on_cuda[0]),
+            Direction::ToFine => (&self.fine, &self.coarse, &self.on_cuda[1]),
+        };
+        made.get_or_make(device, || {
+            let (target, source) = (target.on_cuda(device)?, source.on_cuda(device)?);
+            DeviceTable::new(device, &target, &source, self.spec, direction)
+        })
     }
 
     /// Lists that read the finer side and write the coarser one.

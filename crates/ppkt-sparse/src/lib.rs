@@ -3,6 +3,8 @@
 mod conv;
 mod conv_grad;
 mod coords;
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
 mod dense;
 mod error;
 mod folded;

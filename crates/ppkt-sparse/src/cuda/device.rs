@@ -1,0 +1,132 @@
+//! Launchers on a GPU, through candle's CUDA device.
+
+use std::marker::PhantomData;
+
+use candle_core::Result;
+use candle_core::cuda::cudarc::driver::{CudaSlice, DevicePtr, DevicePtrMut, LaunchConfig, PushKernelArg};
+use candle_core::cuda::{CudaDevice, WrapErr};
+use ppkt_device::cuda::Module;
+
+use super::gpu::{Geometry, Gpu, Number, Scalar, Source};
+
+macro_rules! module {
+    ($stem:literal) => {
+        Module::new($stem, include_bytes!(concat!(env!("OUT_DIR"), "/", $stem, ".fatbin")))
+    };
+}
+
+impl Source {
+    fn module(self) -> &'static Module {
+        static MAP: Module = module!("map");
+        static SORT: Module = module!("sort");
+        match self {
+            Self::Map => &MAP,
+            Self::Sort => &SORT,
+        }
+    }
+}
+
+/// A part of an array on a GPU.
+#[derive(Debug)]
+pub(crate) struct DeviceView<'a, T> {
+    pointer: u64,
+    of: PhantomData<&'a CudaSlice<T>>,
+}
+
+impl<T> Clone for DeviceView<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for DeviceView<'_, T> {}
+
+/// An argument as the driver takes it: the kernel's parameter itself.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Word {
+    Pointer(u64),
+    Scalar(Scalar),
+}
+
+impl Gpu for CudaDevice {
+    type Slice<T: Number> = CudaSlice<T>;
+    type View<'a, T: Number> = DeviceView<'a, T>;
+    type Arg<'a> = Word;
+
+    #[expect(unsafe_code, reason = "memory that kernels write is not set to zero first")]
+    fn uninit<T: Number>(&self, len: usize) -> Result<CudaSlice<T>> {
+        // SAFETY: every number type has a value for all bits, and a launcher reads only what a kernel has written.
+        // The driver refuses an array of nothing.
+        unsafe { self.alloc(len.max(1)) }
+    }
+
+    fn zeros<T: Number>(&self, len: usize) -> Result<CudaSlice<T>> {
+        let mut slice = self.uninit(len)?;
+        self.cuda_stream().memset_zeros(&mut slice).w()?;
+        Ok(slice)
+    }
+
+    fn upload<T: Number>(&self, values: &[T]) -> Result<CudaSlice<T>> {
+        if values.is_empty() { self.uninit(0) } else { self.clone_htod(values) }
+    }
+
+    fn view<'a, T: Number>(slice: &'a CudaSlice<T>) -> DeviceView<'a, T> {
+        part(slice, 0)
+    }
+
+    fn shorten<'short, 'long: 'short, T: Number>(view: DeviceView<'long, T>) -> DeviceView<'short, T> {
+        DeviceView { pointer: view.pointer, of: PhantomData }
+    }
+
+    fn read<'a, T: Number>(&'a self, view: DeviceView<'a, T>) -> Word {
+        Word::Pointer(view.pointer)
+    }
+
+    fn write<'a, T: Number>(&'a self, slice: &'a mut CudaSlice<T>) -> Word {
+        let stream = slice.stream().clone();
+        let (pointer, _same_stream) = slice.device_ptr_mut(&stream);
+        Word::Pointer(pointer)
+    }
+
+    fn null(&self) -> Word {
+        Word::Pointer(0)
+    }
+
+    fn scalar(&self, value: Scalar) -> Word {
+        Word::Scalar(value)
+    }
+
+    #[expect(unsafe_code, reason = "a kernel is launched")]
+    fn launch(&self, source: Source, kernel: &str, geometry: Geometry, args: Vec<Word>) -> Result<()> {
+        let function = source.module().function(self, kernel)?;
+        let stream = self.cuda_stream();
+        let mut builder = stream.launch_builder(&function);
+        for arg in &args {
+            match arg {
+                Word::Pointer(v) => builder.arg(v),
+                Word::Scalar(Scalar::I32(v)) => builder.arg(v),
+                Word::Scalar(Scalar::U32(v)) => builder.arg(v),
+                Word::Scalar(Scalar::F32(v)) => builder.arg(v),
+                Word::Scalar(Scalar::F64(v)) => builder.arg(v),
+            };
+        }
+        let [(gx, bx), (gy, by), (gz, bz)] = [0, 1, 2].map(|i| (geometry.grid[i], geometry.block[i]));
+        let config = LaunchConfig {
+            grid_dim: (gx, gy, gz),
+            block_dim: (bx, by, bz),
+            shared_mem_bytes: geometry.shared_bytes,
+        };
+        // SAFETY: the launchers are run against the kernels' own text in the tests, where the number and width of
+        // arguments is checked and memory is guarded. Arrays that a launch reads or writes live on this device's one
+        // stream, which frees them in its order, after the launch.
+        unsafe { builder.launch(config) }.w()?;
+        Ok(())
+    }
+}
+
+/// An array from its element `first` on.
+pub(crate) fn part<T>(slice: &CudaSlice<T>, first: usize) -> DeviceView<'_, T> {
+    let stream = slice.stream();
+    let (pointer, _same_stream) = slice.device_ptr(stream);
+    DeviceView { pointer: pointer + (first * size_of::<T>()) as u64, of: PhantomData }
+}

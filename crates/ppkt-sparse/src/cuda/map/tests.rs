@@ -1,0 +1,139 @@
+//! Tables that the kernels build, run on the processor, against the processor's own maps.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::cuda::emulated::Processor;
+use crate::{CoordinateManager, Coords, KernelMap};
+
+/// A wavy sheet in each of two batch items, and some voxels at the ends of the range.
+fn sheet(edge: i32) -> Vec<[i32; 4]> {
+    let mut voxels = Vec::new();
+    for b in [0, 2] {
+        for x in 0..edge {
+            for y in 0..edge {
+                let z = (x * x + 3 * y + b) % 7 / 2;
+                voxels.push([b, x - edge / 2, y - 3, z - 2]);
+            }
+        }
+    }
+    voxels.extend([
+        [1, -131_072, -131_072, 131_071],
+        [1, 131_071, 131_071, 131_071],
+        [1, 131_070, 131_071, 131_071],
+    ]);
+    voxels
+}
+
+fn check(gpu: &Processor, map: &KernelMap, (fine, coarse): (&Coords, &Coords), direction: Direction) {
+    let (target, source) = match direction {
+        Direction::ToCoarse => (coarse, fine),
+        Direction::ToFine => (fine, coarse),
+    };
+    let [target, source] = [target, source].map(|s| DeviceKeys::new(gpu, s.keys(), s.bias()).unwrap());
+    let table = Table::new(gpu, &target, &source, map.spec(), direction).unwrap();
+    let (n, volume, positions) = (table.n_target, table.volume, table.positions());
+    assert_eq!((n, table.n_source, volume), (target.n, source.n, map.spec().volume()));
+
+    // Every row stands at one position, and -1 behind the last.
+    let mut rows = table.order.clone();
+    rows.sort_unstable();
+    let want: Vec<i32> = (n..positions).map(|_| -1).chain(0..n as i32).collect();
+    assert_eq!(rows, want);
+
+    // The same pairs as the processor's, in the table and in the lists.
+    let mut pairs = Vec::new();
+    for k in 0..volume {
+        for (p, &row) in table.order.iter().enumerate() {
+            let from = table.neighbours[k * positions + p];
+            if from >= 0 {
+                let [fine, coarse] = match direction {
+                    Direction::ToCoarse => [from, row],
+                    Direction::ToFine => [row, from],
+                };
+                pairs.push([k as u32, fine as u32, coarse as u32]);
+            }
+        }
+    }
+    pairs.sort_unstable();
+    assert_eq!(pairs, map.pairs());
+    let mut listed = Vec::new();
+    for (k, lists) in table.pairs.chunks(2 * n.max(1)).enumerate() {
+        let (from, to) = lists.split_at(n);
+        let count = table.counts[k] as usize;
+        assert!(to[..count].is_sorted());
+        for (&from, &to) in from[..count].iter().zip(to) {
+            let [fine, coarse] = if direction == Direction::ToCoarse { [from, to] } else { [to, from] };
+            listed.push([k as u32, fine as u32, coarse as u32]);
+        }
+    }
+    listed.sort_unstable();
+    assert_eq!(listed, pairs);
+
+    // Masks are the union of their tile's rows; rows alike stand together, in ascending order.
+    let words = volume.div_ceil(32);
+    let has = |k: usize, p: usize| table.neighbours[k * positions + p] >= 0;
+    for tile in 0..positions / TILE {
+        for k in 0..volume {
+            let any = (tile * TILE..(tile + 1) * TILE).any(|p| has(k, p));
+            assert_eq!(table.masks[tile * words + k / 32] >> (k % 32) & 1 == 1, any, "tile {tile}, {k}");
+        }
+    }
+    if volume <= 32 {
+        let mask = |p: usize| (0..volume).map(|k| u32::from(has(k, p)) << k).sum::<u32>();
+        let keys: Vec<(u32, i32)> = (0..n).map(|p| (mask(p), table.order[p])).collect();
+        assert!(keys.is_sorted());
+    }
+}
+
+fn check_all(voxels: &[[i32; 4]]) {
+    let Some(gpu) = Processor::new() else { return };
+    let manager = CoordinateManager::new(Coords::new(voxels).unwrap().0);
+    let specs = [
+        ConvSpec::new(3, 1),
+        ConvSpec::new(1, 1),
+        ConvSpec::new(2, 1),
+        ConvSpec::new(5, 1),
+        ConvSpec::new(3, 1).with_dilation(3),
+        ConvSpec::new(2, 2),
+        ConvSpec::new(3, 2),
+        ConvSpec::new(3, 3),
+    ];
+    let mut pairs = 0;
+    for spec in specs {
+        for stride in [1, 2] {
+            manager.coarser(1, stride).unwrap();
+            let map = manager.kernel_map(stride as u32, spec).unwrap();
+            let fine: Arc<Coords> = manager.coarser(stride as u32, 1).unwrap();
+            let coarse = manager.coarser(stride as u32, spec.stride).unwrap();
+            check(&gpu, &map, (&fine, &coarse), Direction::ToCoarse);
+            check(&gpu, &map, (&fine, &coarse), Direction::ToFine);
+            pairs += map.n_pairs();
+        }
+    }
+    assert!(pairs >= voxels.len());
+}
+
+#[test]
+fn a_sheet_of_a_thousand_voxels() {
+    check_all(&sheet(23));
+}
+
+#[test]
+fn one_voxel() {
+    check_all(&[[3, -5, 7, 0]]);
+}
+
+#[test]
+fn nothing() {
+    check_all(&[]);
+}
+
+#[test]
+fn several_thousand_voxels() {
+    let Some(gpu) = Processor::new() else { return };
+    let manager = CoordinateManager::new(Coords::new(&sheet(52)).unwrap().0);
+    let set = manager.coarser(1, 1).unwrap();
+    let map = manager.kernel_map(1, ConvSpec::new(3, 1)).unwrap();
+    check(&gpu, &map, (&set, &set), Direction::ToCoarse);
+}
