@@ -1,5 +1,6 @@
 //! The tasks of the workspace: `cargo xtask TASK`. One file for each.
 
+mod arm;
 mod bench;
 mod check;
 mod goldens;
@@ -18,6 +19,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 enum Task {
     /// Runs every house rule, the cheapest first: what has to pass before anything is merged
     Check(check::Options),
+    /// Tests the kernels for 64-bit ARM, elsewhere than there in an emulator (needs a cross linker and qemu)
+    Arm(arm::Options),
     /// Measures how fast and how lean everything is, alone or against other libraries
     Bench(bench::Bench),
     /// Measures one section for `bench`
@@ -32,6 +35,7 @@ enum Task {
 fn main() -> anyhow::Result<()> {
     match Task::parse() {
         Task::Check(options) => check::run(&options),
+        Task::Arm(options) => arm::run(&options),
         Task::Bench(task) => task.run(),
         Task::BenchWorker(task) => task.run(),
         Task::Goldens(task) => task.run(),

@@ -184,9 +184,12 @@ impl<'a> Search<'a> {
     }
 
     /// The pairs of block `block` of the coarse set's rows.
-    #[expect(
-        unsafe_code,
-        reason = "counting bits takes one instruction where there is one, and twelve elsewhere"
+    #[cfg_attr(
+        target_arch = "x86_64",
+        expect(
+            unsafe_code,
+            reason = "counting bits takes one instruction where there is one, and twelve elsewhere"
+        )
     )]
     pub(crate) fn block_pairs(&self, block: usize) -> BlockPairs {
         let rows = block * BLOCK..self.coarse.len().min((block + 1) * BLOCK);

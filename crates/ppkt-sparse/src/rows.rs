@@ -97,7 +97,8 @@ impl<G: Deref<Target = Storage>> Deref for CpuView<G> {
     }
 }
 
-/// Defines a function whose loops are compiled twice, once for AVX2, and chosen at run time.
+/// Defines a function whose loops are compiled twice, once for AVX2, and chosen at run time. On 64-bit ARM they are
+/// compiled once: NEON is part of the baseline there.
 ///
 /// The wider vectors change no bits: lanes are independent (columns), and Rust never contracts `a * b + c`.
 macro_rules! wide {

@@ -1,8 +1,6 @@
 //! `PPKT_SIMD`, which is read once: each value in a process of its own.
 #![allow(clippy::unwrap_used, reason = "what fails here may panic")]
 
-use std::process::Command;
-
 use ppkt_sparse::{SparseError, simd_path};
 
 /// Run by the other test, in a process whose environment it has set.
@@ -17,7 +15,7 @@ fn child() {
 }
 
 fn with_variable(value: &str) -> String {
-    let mut command = Command::new(std::env::current_exe().unwrap());
+    let mut command = ppkt_testkit::this_program();
     command.args(["--exact", "child", "--ignored", "--nocapture"]).env("PPKT_SIMD", value);
     String::from_utf8(command.output().unwrap().stdout).unwrap()
 }
@@ -27,7 +25,7 @@ fn the_variable_forces_a_path() {
     assert!(with_variable("plain").contains("path: plain"));
     let refused = with_variable("sse9");
     assert!(refused.contains("refused: sse9"), "{refused}");
-    for name in ["avx2", "avx512"] {
+    for name in ["avx2", "avx512", "neon"] {
         let said = with_variable(name);
         assert!(
             said.contains(&format!("path: {name}")) || said.contains(&format!("refused: {name}")),

@@ -3,8 +3,6 @@
 
 mod common;
 
-use std::process::Command;
-
 use candle_core::{DType, Device, Tensor};
 use ppkt_sparse::{SparseTensor, VarStore, simd_path};
 use ppkt_student::{Arch, MinkUNet, MinkUNetConfig, Plan};
@@ -74,8 +72,8 @@ fn every_plan_agrees() {
 
 #[test]
 fn every_instruction_set_agrees() {
-    for name in ["plain", "avx2", "avx512"] {
-        let mut command = Command::new(std::env::current_exe().unwrap());
+    for name in ["plain", "avx2", "avx512", "neon"] {
+        let mut command = ppkt_testkit::this_program();
         let command = command.args(["--exact", "every_plan_agrees", "--nocapture"]).env("PPKT_SIMD", name);
         let output = command.output().unwrap();
         let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();

@@ -14,6 +14,7 @@ pub use devices::devices;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use safetensors::tensor::{Dtype, SafeTensors};
 
@@ -57,6 +58,25 @@ pub fn reference_files(kind: &str) -> Vec<PathBuf> {
         );
     }
     files
+}
+
+/// The running test program once more, for what a process can do once: by way of the emulator with its arguments that
+/// `PPKT_RUNNER` names, as `cargo xtask arm` does, or directly.
+///
+/// # Panics
+/// If the system does not tell where the program is.
+pub fn this_program() -> Command {
+    let program = std::env::current_exe().expect("the path of the running program");
+    let runner = std::env::var("PPKT_RUNNER").unwrap_or_default();
+    let mut words = runner.split_whitespace();
+    match words.next() {
+        None => Command::new(program),
+        Some(emulator) => {
+            let mut command = Command::new(emulator);
+            command.args(words).arg(program);
+            command
+        }
+    }
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) {

@@ -28,16 +28,18 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod pack;
 mod plain;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod product;
 mod simd;
 #[cfg(test)]
 mod tests;
 #[cfg(target_arch = "x86_64")]
 mod transpose;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod wgrad;
 
 pub(crate) use simd::Simd;
@@ -173,6 +175,8 @@ impl<'a> Prepared<'a> {
             Simd::Avx512 => avx512::PRODUCT.pack(weight),
             #[cfg(target_arch = "x86_64")]
             Simd::Avx2 => avx2::PRODUCT.pack(weight),
+            #[cfg(target_arch = "aarch64")]
+            Simd::Neon => neon::PRODUCT.pack(weight),
             Simd::Plain => Packed::new(weight, Panels::new(columns, 1, columns.max(1)), plain::transpose),
         };
         Self { simd, packed }
@@ -194,6 +198,8 @@ impl<'a> Prepared<'a> {
             Simd::Avx512 => product::run(&avx512::PRODUCT, lists, sides, packed, start),
             #[cfg(target_arch = "x86_64")]
             Simd::Avx2 => product::run(&avx2::PRODUCT, lists, sides, packed, start),
+            #[cfg(target_arch = "aarch64")]
+            Simd::Neon => product::run(&neon::PRODUCT, lists, sides, packed, start),
             Simd::Plain => plain::gather_product(lists, sides, packed, start),
         }
     }
@@ -207,6 +213,8 @@ impl<'a> Prepared<'a> {
             Simd::Avx512 => product::add(&avx512::PRODUCT, lists, sides, packed, out),
             #[cfg(target_arch = "x86_64")]
             Simd::Avx2 => product::add(&avx2::PRODUCT, lists, sides, packed, out),
+            #[cfg(target_arch = "aarch64")]
+            Simd::Neon => product::add(&neon::PRODUCT, lists, sides, packed, out),
             Simd::Plain => plain::add_product(lists, sides, packed, out),
         }
     }
@@ -246,6 +254,8 @@ pub(crate) fn weight_gradient(
         Simd::Avx512 => wgrad::run(&avx512::WGRAD, lists, sides, grad, cout),
         #[cfg(target_arch = "x86_64")]
         Simd::Avx2 => wgrad::run(&avx2::WGRAD, lists, sides, grad, cout),
+        #[cfg(target_arch = "aarch64")]
+        Simd::Neon => wgrad::run(&neon::WGRAD, lists, sides, grad, cout),
         Simd::Plain => plain::weight_gradient(lists, sides, grad, cout),
     }
 }

@@ -13,11 +13,14 @@ pub(crate) enum Simd {
     /// 256-bit vectors with fused multiply-add.
     #[cfg(target_arch = "x86_64")]
     Avx2,
+    /// 128-bit vectors, part of every 64-bit ARM processor that Rust knows by default.
+    #[cfg(target_arch = "aarch64")]
+    Neon,
     /// What the compiler makes of plain Rust.
     Plain,
 }
 
-/// Forces a path: `avx512`, `avx2` or `plain`.
+/// Forces a path: `avx512`, `avx2`, `neon` or `plain`.
 const VARIABLE: &str = "PPKT_SIMD";
 
 impl Simd {
@@ -32,6 +35,10 @@ impl Simd {
             if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
                 found.push(Self::Avx2);
             }
+        }
+        #[cfg(target_arch = "aarch64")]
+        if std::arch::is_aarch64_feature_detected!("neon") {
+            found.push(Self::Neon);
         }
         found.push(Self::Plain);
         found
@@ -60,12 +67,14 @@ impl Simd {
             Self::Avx512 => "avx512",
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => "avx2",
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => "neon",
             Self::Plain => "plain",
         }
     }
 }
 
-/// The name of the instruction set that convolutions use on this machine: `avx512`, `avx2` or `plain`.
+/// The name of the instruction set that convolutions use on this machine: `avx512`, `avx2`, `neon` or `plain`.
 ///
 /// The environment variable `PPKT_SIMD` forces one of them.
 ///

@@ -146,6 +146,9 @@ fn tile(isa: Isa, inputs: &[f32], stride: usize, weights: &[f32], bias: &[f32], 
     );
     match isa {
         Isa::Portable => portable(inputs, stride, weights, bias, out),
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: the instruction set was detected, and the sizes were checked above.
+        Isa::Neon => unsafe { arm::neon(inputs, stride, weights, bias, out) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the instruction set was detected, and the sizes were checked above.
         Isa::Avx2 => unsafe { x86::avx2(inputs, stride, weights, bias, out) },
@@ -171,45 +174,62 @@ fn portable(inputs: &[f32], stride: usize, weights: &[f32], bias: &[f32], out: &
     out[..TILE * LANES].copy_from_slice(sums.as_flattened());
 }
 
+/// One tile; the instruction sets differ in names only.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! tile {
+    ($name:ident, $features:literal, $lanes:literal, $load:ident, $store:ident, $fma:ident) => {
+        /// # Safety
+        /// The slices must be as long as `super::tile` asserts.
+        #[target_feature(enable = $features)]
+        pub(super) unsafe fn $name(
+            inputs: &[f32],
+            stride: usize,
+            weights: &[f32],
+            bias: &[f32],
+            out: &mut [f32],
+        ) {
+            // SAFETY: the caller promises the lengths.
+            unsafe {
+                let mut sums = [$load(bias.as_ptr()); TILE];
+                for ky in 0..SIDE {
+                    for kx in 0..SIDE {
+                        let weight = $load(weights.as_ptr().add((ky * SIDE + kx) * $lanes));
+                        let input = inputs.as_ptr().add(ky * stride + kx * $lanes);
+                        for j in 0..TILE {
+                            sums[j] = $fma($load(input.add(j * $lanes)), weight, sums[j]);
+                        }
+                    }
+                }
+                for j in 0..TILE {
+                    $store(out.as_mut_ptr().add(j * $lanes), sums[j]);
+                }
+            }
+        }
+    };
+}
+
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::*;
 
     use super::{SIDE, TILE};
 
-    /// One tile; the two instruction sets differ in names only.
-    macro_rules! tile {
-        ($name:ident, $features:literal, $lanes:literal, $load:ident, $store:ident, $fma:ident) => {
-            /// # Safety
-            /// The slices must be as long as `super::tile` asserts.
-            #[target_feature(enable = $features)]
-            pub(super) unsafe fn $name(
-                inputs: &[f32],
-                stride: usize,
-                weights: &[f32],
-                bias: &[f32],
-                out: &mut [f32],
-            ) {
-                // SAFETY: the caller promises the lengths.
-                unsafe {
-                    let mut sums = [$load(bias.as_ptr()); TILE];
-                    for ky in 0..SIDE {
-                        for kx in 0..SIDE {
-                            let weight = $load(weights.as_ptr().add((ky * SIDE + kx) * $lanes));
-                            let input = inputs.as_ptr().add(ky * stride + kx * $lanes);
-                            for j in 0..TILE {
-                                sums[j] = $fma($load(input.add(j * $lanes)), weight, sums[j]);
-                            }
-                        }
-                    }
-                    for j in 0..TILE {
-                        $store(out.as_mut_ptr().add(j * $lanes), sums[j]);
-                    }
-                }
-            }
-        };
-    }
-
     tile!(avx2, "avx2,fma", 8, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_fmadd_ps);
     tile!(avx512, "avx512f", 16, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_fmadd_ps);
+}
+
+#[cfg(target_arch = "aarch64")]
+mod arm {
+    use std::arch::aarch64::*;
+
+    use super::{SIDE, TILE};
+
+    /// `x · w + sum`, in the order of arguments that x86 has.
+    #[inline]
+    #[target_feature(enable = "neon")]
+    fn fma(x: float32x4_t, w: float32x4_t, sum: float32x4_t) -> float32x4_t {
+        vfmaq_f32(sum, x, w)
+    }
+
+    tile!(neon, "neon", 4, vld1q_f32, vst1q_f32, fma);
 }

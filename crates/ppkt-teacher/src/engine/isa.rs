@@ -3,8 +3,11 @@
 /// Instruction sets that there is a micro-kernel for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Isa {
-    /// Plain Rust; the compiler vectorises it as far as the target allows (NEON on 64-bit ARM).
+    /// Plain Rust; the compiler vectorises it as far as the target allows.
     Portable,
+    /// 128-bit vectors of 64-bit ARM, with fused multiply-add.
+    #[cfg(target_arch = "aarch64")]
+    Neon,
     /// 256-bit vectors and fused multiply-add.
     #[cfg(target_arch = "x86_64")]
     Avx2,
@@ -22,6 +25,10 @@ impl Isa {
     /// All that this processor has, slowest first.
     pub(crate) fn available() -> Vec<Self> {
         let mut all = vec![Self::Portable];
+        #[cfg(target_arch = "aarch64")]
+        if std::arch::is_aarch64_feature_detected!("neon") {
+            all.push(Self::Neon);
+        }
         #[cfg(target_arch = "x86_64")]
         {
             if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
@@ -38,6 +45,8 @@ impl Isa {
     pub(crate) const fn lanes(self) -> usize {
         match self {
             Self::Portable => 4,
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => 4,
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => 8,
             #[cfg(target_arch = "x86_64")]
@@ -60,6 +69,14 @@ impl Isa {
     pub(crate) const fn rows(self, vectors: usize) -> usize {
         match self {
             Self::Portable => 4,
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => {
+                if vectors == 4 {
+                    6
+                } else {
+                    8
+                }
+            }
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => {
                 if vectors == 2 {

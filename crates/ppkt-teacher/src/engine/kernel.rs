@@ -57,6 +57,14 @@ pub(super) unsafe fn run_tile(isa: Isa, vectors: usize, tile: &Tile) {
             (Isa::Portable, 2) => portable::<8>(tile),
             (Isa::Portable, 3) => portable::<12>(tile),
             (Isa::Portable, _) => portable::<16>(tile),
+            #[cfg(target_arch = "aarch64")]
+            (Isa::Neon, 1) => arm::neon::<8, 1>(tile),
+            #[cfg(target_arch = "aarch64")]
+            (Isa::Neon, 2) => arm::neon::<8, 2>(tile),
+            #[cfg(target_arch = "aarch64")]
+            (Isa::Neon, 3) => arm::neon::<8, 3>(tile),
+            #[cfg(target_arch = "aarch64")]
+            (Isa::Neon, _) => arm::neon::<6, 4>(tile),
             #[cfg(target_arch = "x86_64")]
             (Isa::Avx2, 1) => x86::avx2::<8, 1>(tile),
             #[cfg(target_arch = "x86_64")]
@@ -121,83 +129,84 @@ unsafe fn portable<const W: usize>(tile: &Tile) {
     }
 }
 
+/// One micro-kernel; the instruction sets differ in names only.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! micro_kernel {
+    ($name:ident, $features:literal, $lanes:literal, $vector:ty, $zero:ident, $load:ident, $store:ident, $splat:ident, $fma:ident, $add:ident, $max:ident) => {
+        /// `MR` rows of `NV` vectors.
+        ///
+        /// # Safety
+        /// As [`super::run_tile`].
+        #[target_feature(enable = $features)]
+        pub(super) unsafe fn $name<const MR: usize, const NV: usize>(tile: &Tile) {
+            let mut acc: [[$vector; NV]; MR] = [[$zero(); NV]; MR];
+            // SAFETY: the caller promises that every address below is valid for the extents that `tile` states.
+            unsafe {
+                if tile.resume {
+                    for r in 0..MR {
+                        for v in 0..NV {
+                            acc[r][v] = $load(tile.out.add(r * tile.out_stride + v * $lanes));
+                        }
+                    }
+                }
+                let mut b = tile.panel;
+                for t in 0..tile.n_taps {
+                    let mut rows = *tile.taps.add(t * MR).cast::<[*const f32; MR]>();
+                    for row in &mut rows {
+                        *row = row.add(tile.skip);
+                    }
+                    for c in 0..tile.run {
+                        let mut weights = [$zero(); NV];
+                        for v in 0..NV {
+                            weights[v] = $load(b.add(v * $lanes));
+                        }
+                        for r in 0..MR {
+                            let x = $splat(*rows[r].add(c));
+                            for v in 0..NV {
+                                acc[r][v] = $fma(x, weights[v], acc[r][v]);
+                            }
+                        }
+                        b = b.add(NV * $lanes);
+                    }
+                }
+                if let Some(f) = tile.finish {
+                    for v in 0..NV {
+                        let bias = $load(f.bias.add(v * $lanes));
+                        for r in 0..MR {
+                            acc[r][v] = $add(acc[r][v], bias);
+                        }
+                    }
+                    if !f.residual.is_null() {
+                        for r in 0..MR {
+                            for v in 0..NV {
+                                let at = f.residual.add(r * f.residual_stride + v * $lanes);
+                                acc[r][v] = $add(acc[r][v], $load(at));
+                            }
+                        }
+                    }
+                    if f.relu {
+                        for r in 0..MR {
+                            for v in 0..NV {
+                                // The zero comes second, so that NaN stays NaN and is seen.
+                                acc[r][v] = $max($zero(), acc[r][v]);
+                            }
+                        }
+                    }
+                }
+                for r in 0..MR {
+                    for v in 0..NV {
+                        $store(tile.out.add(r * tile.out_stride + v * $lanes), acc[r][v]);
+                    }
+                }
+            }
+        }
+    };
+}
+
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::Tile;
     use std::arch::x86_64::*;
-
-    /// One micro-kernel; the two instruction sets differ in names only.
-    macro_rules! micro_kernel {
-        ($name:ident, $features:literal, $lanes:literal, $vector:ty, $zero:ident, $load:ident, $store:ident, $splat:ident, $fma:ident, $add:ident, $max:ident) => {
-            /// `MR` rows of `NV` vectors.
-            ///
-            /// # Safety
-            /// As [`super::run_tile`].
-            #[target_feature(enable = $features)]
-            pub(super) unsafe fn $name<const MR: usize, const NV: usize>(tile: &Tile) {
-                let mut acc: [[$vector; NV]; MR] = [[$zero(); NV]; MR];
-                // SAFETY: the caller promises that every address below is valid for the extents that `tile` states.
-                unsafe {
-                    if tile.resume {
-                        for r in 0..MR {
-                            for v in 0..NV {
-                                acc[r][v] = $load(tile.out.add(r * tile.out_stride + v * $lanes));
-                            }
-                        }
-                    }
-                    let mut b = tile.panel;
-                    for t in 0..tile.n_taps {
-                        let mut rows = *tile.taps.add(t * MR).cast::<[*const f32; MR]>();
-                        for row in &mut rows {
-                            *row = row.add(tile.skip);
-                        }
-                        for c in 0..tile.run {
-                            let mut weights = [$zero(); NV];
-                            for v in 0..NV {
-                                weights[v] = $load(b.add(v * $lanes));
-                            }
-                            for r in 0..MR {
-                                let x = $splat(*rows[r].add(c));
-                                for v in 0..NV {
-                                    acc[r][v] = $fma(x, weights[v], acc[r][v]);
-                                }
-                            }
-                            b = b.add(NV * $lanes);
-                        }
-                    }
-                    if let Some(f) = tile.finish {
-                        for v in 0..NV {
-                            let bias = $load(f.bias.add(v * $lanes));
-                            for r in 0..MR {
-                                acc[r][v] = $add(acc[r][v], bias);
-                            }
-                        }
-                        if !f.residual.is_null() {
-                            for r in 0..MR {
-                                for v in 0..NV {
-                                    let at = f.residual.add(r * f.residual_stride + v * $lanes);
-                                    acc[r][v] = $add(acc[r][v], $load(at));
-                                }
-                            }
-                        }
-                        if f.relu {
-                            for r in 0..MR {
-                                for v in 0..NV {
-                                    // The zero comes second, so that NaN stays NaN and is seen.
-                                    acc[r][v] = $max($zero(), acc[r][v]);
-                                }
-                            }
-                        }
-                    }
-                    for r in 0..MR {
-                        for v in 0..NV {
-                            $store(tile.out.add(r * tile.out_stride + v * $lanes), acc[r][v]);
-                        }
-                    }
-                }
-            }
-        };
-    }
 
     micro_kernel!(
         avx2,
@@ -225,5 +234,38 @@ mod x86 {
         _mm512_fmadd_ps,
         _mm512_add_ps,
         _mm512_max_ps
+    );
+}
+
+#[cfg(target_arch = "aarch64")]
+mod arm {
+    use super::Tile;
+    use std::arch::aarch64::*;
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    fn zero() -> float32x4_t {
+        vdupq_n_f32(0.0)
+    }
+
+    /// `x · w + sum`, in the order of arguments that x86 has.
+    #[inline]
+    #[target_feature(enable = "neon")]
+    fn fma(x: float32x4_t, w: float32x4_t, sum: float32x4_t) -> float32x4_t {
+        vfmaq_f32(sum, x, w)
+    }
+
+    micro_kernel!(
+        neon,
+        "neon",
+        4,
+        float32x4_t,
+        zero,
+        vld1q_f32,
+        vst1q_f32,
+        vdupq_n_f32,
+        fma,
+        vaddq_f32,
+        vmaxq_f32
     );
 }

@@ -1,10 +1,13 @@
 //! Element-wise functions and norms of transformers, compiled for each instruction set.
 
-#![expect(unsafe_code, reason = "functions compiled for instructions that were detected at run time")]
+#![cfg_attr(
+    target_arch = "x86_64",
+    expect(unsafe_code, reason = "functions compiled for instructions that were detected at run time")
+)]
 
 use super::isa::Isa;
 
-/// Runs an inlined body compiled for the instruction set.
+/// Runs an inlined body compiled for the instruction set; on 64-bit ARM there is but one, which has NEON.
 macro_rules! dispatch {
     ($isa:expr, $body:ident($($arg:ident: $type:ty),*)) => {{
         #[cfg(target_arch = "x86_64")]
@@ -21,6 +24,8 @@ macro_rules! dispatch {
                 Isa::Portable => {}
             }
         }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = $isa;
         $body($($arg),*)
     }};
 }
