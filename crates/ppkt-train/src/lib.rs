@@ -5,6 +5,7 @@ mod comparison;
 mod config;
 mod error;
 mod features;
+mod inference;
 mod machine;
 mod metrics;
 mod model;
@@ -37,6 +38,7 @@ pub use config::{
 };
 pub use error::{Result, TrainError};
 pub use features::{EmbedConfig, Embedder, Embeddings, FeatureLayer, check_feature_file};
+pub use inference::Inference;
 pub use machine::{machine, processor, today};
 pub use metrics::{StageSeconds, StepMetrics};
 pub use model::{Model, Pass};

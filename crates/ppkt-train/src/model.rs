@@ -12,6 +12,7 @@ use ppkt_teacher::{FeatureMap, Images, PixelRef, TeacherSpec, UpsampleProjection
 
 use crate::config::PretrainConfig;
 use crate::error::{Result, TrainError};
+use crate::inference::Inference;
 use crate::optimizer::{with_f32, within};
 
 /// Prefix of the student's tensors, as in SLidR's checkpoints.
@@ -97,7 +98,12 @@ impl Model {
         &self.store
     }
 
-    /// Embeddings of all voxels.
+    /// The student as it is now, for all that follows without training.
+    pub fn inference(&self) -> Inference {
+        Inference::new(&self.frozen_student)
+    }
+
+    /// Embeddings of all voxels, layer by layer.
     ///
     /// # Shapes
     /// `[N, D]`, rows in the order of `voxels`; not normalised.

@@ -16,6 +16,7 @@ use ppkt_data::Pair;
 use ppkt_teacher::{Images, Teacher};
 
 use crate::error::{Result, TrainError};
+use crate::inference::Inference;
 use crate::model::{Model, Pass};
 use crate::pca::ColourBasis;
 use crate::run_folder::write_atomically;
@@ -50,9 +51,10 @@ pub(crate) fn draw(
     let captions =
         ["photo", "2D teacher: features of the pixels (PCA)", "3D student: features of the points (PCA)"];
     let (mut written, mut first_rows) = (Vec::new(), Vec::new());
+    let student = model.inference();
     // One frame after another: the embeddings of all pixels of a large frame take hundreds of megabytes.
     for (number, &frame) in frames.iter().enumerate() {
-        let picture = row(frame, model, basis)?;
+        let picture = row(frame, model, &student, basis)?;
         let path = folder.join(format!("{}.png", numbered(number, frame)));
         save(&captioned(std::slice::from_ref(&picture), &captions), &path)?;
         written.push(path);
@@ -121,7 +123,7 @@ pub fn draw_features(teacher: &dyn Teacher, photo: &RgbImage) -> Result<RgbImage
 }
 
 /// Photo, teacher and student side by side.
-fn row(frame: &HeldOutFrame, model: &Model, basis: &ColourBasis) -> Result<RgbImage> {
+fn row(frame: &HeldOutFrame, model: &Model, student: &Inference, basis: &ColourBasis) -> Result<RgbImage> {
     let photo = &frame.batch.images[0];
     let (width, height) = photo.dimensions();
     let pixels = ppkt_student::unit_norm(&model.at_pixels(&frame.map, &every_pixel(frame), Pass::Infer)?)?;
@@ -131,7 +133,7 @@ fn row(frame: &HeldOutFrame, model: &Model, basis: &ColourBasis) -> Result<RgbIm
     for (pixel, embedding) in teacher.pixels_mut().zip(pixels.chunks_exact(dimensions)) {
         *pixel = Rgb(basis.colour(embedding));
     }
-    let voxels = ppkt_student::unit_norm(&model.voxel_embeddings(&frame.input.voxels, Pass::Infer)?)?;
+    let voxels = ppkt_student::unit_norm(student.forward(&frame.input.voxels)?.features())?;
     let points: Vec<f32> =
         Model::at_points(&voxels, &frame.input, &frame.batch.pairs)?.flatten_all()?.to_vec1()?;
     let mut student = RgbImage::from_pixel(width, height, UNSEEN);

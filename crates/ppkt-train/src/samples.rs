@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use ppkt_data::{Loader, Pair, SampleCloud};
 
 use crate::error::{Result, TrainError};
+use crate::inference::Inference;
 use crate::model::{Input, Model, Pass};
 use crate::pca::ColourBasis;
 use crate::pictures::{file_name, numbered};
@@ -41,19 +42,26 @@ pub(crate) fn of_pretraining(
     model: &Model,
     basis: &ColourBasis,
 ) -> Result<()> {
+    let student = model.inference();
     for (number, frame) in frames.iter().take(MOST_SAMPLES).enumerate() {
-        let cloud = cloud(frame, loader, model, basis)?;
+        let cloud = cloud(frame, loader, model, &student, basis)?;
         write_sample(folder, &numbered(number, frame), &cloud)?;
     }
     Ok(())
 }
 
-fn cloud(frame: &HeldOutFrame, loader: &Loader, model: &Model, basis: &ColourBasis) -> Result<SampleCloud> {
+fn cloud(
+    frame: &HeldOutFrame,
+    loader: &Loader,
+    model: &Model,
+    student: &Inference,
+    basis: &ColourBasis,
+) -> Result<SampleCloud> {
     let (batch, points) = loader.frame_with_points(frame.index)?;
     let kept = SampleCloud::thinned(batch.pairs.len());
     let pairs: Vec<Pair> = kept.iter().map(|&i| batch.pairs[i]).collect();
     let input = Input::new(&batch, model.device())?;
-    let voxels = model.voxel_embeddings(&input.voxels, Pass::Infer)?;
+    let voxels = student.forward(&input.voxels)?;
     let colours = |embeddings| -> Result<Vec<[u8; 3]>> {
         let embeddings = ppkt_student::unit_norm(&embeddings)?;
         let dimensions = embeddings.dim(1)?;
@@ -70,7 +78,7 @@ fn cloud(frame: &HeldOutFrame, loader: &Loader, model: &Model, basis: &ColourBas
         viewpoint: points.viewpoint,
         colours: Some(pairs.iter().map(photo).collect()),
         teacher: Some(colours(model.at_pixels(&frame.map, &pairs, Pass::Infer)?)?),
-        student: Some(colours(Model::at_points(&voxels, &input, &pairs)?)?),
+        student: Some(colours(Model::at_points(voxels.features(), &input, &pairs)?)?),
         ..SampleCloud::default()
     })
 }

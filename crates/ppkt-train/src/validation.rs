@@ -119,13 +119,14 @@ impl ValidationSet {
         observer: &mut dyn Observer,
     ) -> Result<Retrieval> {
         let (mut points, mut pixels) = (Vec::new(), Vec::new());
+        let student = model.inference();
         for (done, frame) in self.frames.iter().enumerate() {
             observer.progress("validation", done as u64, self.frames.len() as u64);
             if frame.candidates.is_empty() {
                 continue;
             }
-            let voxels = model.voxel_embeddings(&frame.input.voxels, Pass::Infer)?;
-            points.push(Model::at_points(&voxels, &frame.input, &frame.candidates)?);
+            let voxels = student.forward(&frame.input.voxels)?;
+            points.push(Model::at_points(voxels.features(), &frame.input, &frame.candidates)?);
             pixels.push(model.at_pixels(&frame.map, &frame.candidates, Pass::Infer)?);
         }
         observer.progress_done("validation");

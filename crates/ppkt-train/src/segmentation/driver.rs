@@ -141,7 +141,7 @@ pub fn finetune(
     }
     let (listed, counts) = read_labels(clouds.as_ref(), &frames, observer)?;
     let n_classes = classes.names().len() - 1;
-    let network = Segmenter::new(&config.student, &config.batch, n_classes, config.seed, device)?;
+    let mut network = Segmenter::new(&config.student, &config.batch, n_classes, config.seed, device)?;
     if let Some(weights) = weights {
         network.load(weights, &config.batch, &classes, observer)?;
     }

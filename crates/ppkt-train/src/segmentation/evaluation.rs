@@ -14,6 +14,7 @@ use super::config::{FinetuneStudentConfig, MeasureConfig};
 use super::metrics::{ClassScore, Confusion, Scores};
 use super::network::{Segmenter, class_list};
 use crate::error::{Result, TrainError};
+use crate::inference::Inference;
 use crate::observer::Observer;
 use crate::pictures::file_name;
 use crate::samples::write_sample;
@@ -61,7 +62,7 @@ pub fn evaluate(
     batch.check()?;
     let MinkUNetConfig { arch, first_kernel, bn_momentum, .. } = weights.state.member()?;
     let student = FinetuneStudentConfig { arch, first_kernel, bn_momentum };
-    let segmenter = Segmenter::new(&student, &batch, classes.names().len() - 1, 0, device)?;
+    let mut segmenter = Segmenter::new(&student, &batch, classes.names().len() - 1, 0, device)?;
     segmenter.load_all(&weights.state.tensors)?;
     let test = TestSet::new(dataset, batch, config.measure.clone())?;
     test.measure(&segmenter, samples, observer)
@@ -117,6 +118,7 @@ impl TestSet {
         observer: &mut dyn Observer,
     ) -> Result<Scores> {
         const TASK: &str = "measuring";
+        let student = network.inference();
         let dataset = self.loader.dataset();
         let limit = if self.measure.frames == 0 { usize::MAX } else { self.measure.frames };
         let n = dataset.len().min(limit);
@@ -133,7 +135,7 @@ impl TestSet {
                 }
                 other => other?,
             };
-            let prediction = predict(network, &looks)?;
+            let prediction = predict(network, &student, &looks)?;
             confusion.add(&looks[0].class_of_point, &prediction);
             if let Some(folder) = samples.filter(|_| shown < SAMPLES) {
                 let name = format!("{shown:02}-{}", file_name(&looks[0].frames[0]));
@@ -186,13 +188,13 @@ impl TestSet {
 
 /// Class of each point, from 1: the most probable one, with the probabilities of all looks added up; of equals the
 /// first.
-fn predict(network: &Segmenter, looks: &[LabelledBatch]) -> Result<Vec<u16>> {
+fn predict(network: &Segmenter, student: &Inference, looks: &[LabelledBatch]) -> Result<Vec<u16>> {
     let Some(first) = looks.first() else { return Ok(Vec::new()) };
     let mut sum: Vec<f32> = Vec::new();
     let mut classes = 0;
     for look in looks {
         let (voxels, row_of_voxel) = network.input(look)?;
-        let scores = candle_nn::ops::softmax(&network.infer(&voxels)?, 1)?;
+        let scores = candle_nn::ops::softmax(student.forward(&voxels)?.features(), 1)?;
         classes = scores.dim(1)?;
         let scores = scores.flatten_all()?.to_vec1::<f32>()?;
         sum.resize(first.points.len() * classes, 0.0);

@@ -10,6 +10,7 @@ use ppkt_student::{MinkUNet, MinkUNetConfig, State};
 
 use super::config::{FinetuneConfig, FinetuneStudentConfig, Trunk};
 use crate::error::{Result, TrainError};
+use crate::inference::Inference;
 use crate::observer::Observer;
 use crate::weights::Weights;
 
@@ -24,6 +25,8 @@ pub(crate) struct Segmenter {
     network: MinkUNet,
     /// The same tensors without a graph.
     frozen: MinkUNet,
+    /// A trunk that stays as it is, as it was when weights were last loaded.
+    frozen_trunk: Inference,
 }
 
 /// The settings that weights bring along, as keys and TOML values for [`resolve`](crate::resolve): architecture, first
@@ -67,13 +70,14 @@ impl Segmenter {
         };
         let network = MinkUNet::new(&config, store.builder(device))?;
         let frozen = MinkUNet::new(&config, store.frozen(device))?;
-        Ok(Self { store, config, device: device.clone(), network, frozen })
+        let frozen_trunk = Inference::new(&frozen);
+        Ok(Self { store, config, device: device.clone(), network, frozen, frozen_trunk })
     }
 
     /// Takes over the weights of a file as far as they fit, and tells what did not; the head of a network for another
     /// purpose is left out even where its size happens to fit.
     pub(crate) fn load(
-        &self,
+        &mut self,
         weights: Weights,
         batch: &CloudConfig,
         classes: &Classes,
@@ -86,6 +90,7 @@ impl Segmenter {
             state.tensors.retain(|name, _| name.split('.').next() != Some(HEAD));
         }
         let report = state.load_into(&self.store, LoadMode::Lenient)?;
+        self.frozen_trunk = self.inference();
         let backbone_missing =
             report.missing.iter().filter(|n| !n.starts_with(HEAD) && !n.ends_with("num_batches_tracked"));
         if let Some(first) = backbone_missing.clone().next() {
@@ -99,8 +104,9 @@ impl Segmenter {
     }
 
     /// Takes over everything: for a network that is measured or goes on.
-    pub(crate) fn load_all(&self, tensors: &HashMap<String, Tensor>) -> Result<()> {
+    pub(crate) fn load_all(&mut self, tensors: &HashMap<String, Tensor>) -> Result<()> {
         self.store.load(tensors, LoadMode::Strict)?;
+        self.frozen_trunk = self.inference();
         Ok(())
     }
 
@@ -136,17 +142,14 @@ impl Segmenter {
     pub(crate) fn train(&self, voxels: &SparseTensor, trunk: Trunk) -> Result<Tensor> {
         let scores = match trunk {
             Trunk::Trained => self.network.forward(voxels, true)?,
-            Trunk::Frozen => self.network.head(&self.frozen.backbone(voxels, false)?)?,
+            Trunk::Frozen => self.network.head(&self.frozen_trunk.backbone(voxels)?)?,
         };
         Ok(scores.features().clone())
     }
 
-    /// Scores of all voxels with norms in inference mode.
-    ///
-    /// # Shapes
-    /// `[N, classes]`, rows in the order of `voxels`.
-    pub(crate) fn infer(&self, voxels: &SparseTensor) -> Result<Tensor> {
-        Ok(self.frozen.forward(voxels, false)?.features().clone())
+    /// The network as it is now, for measuring.
+    pub(crate) fn inference(&self) -> Inference {
+        Inference::new(&self.frozen)
     }
 
     pub(crate) fn tensors(&self) -> Result<HashMap<String, Tensor>> {
