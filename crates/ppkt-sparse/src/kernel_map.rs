@@ -102,6 +102,12 @@ impl KernelMap {
         self.coarse.len()
     }
 
+    /// The sets of both sides, the finer first.
+    #[cfg(any(test, feature = "metal"))]
+    pub(crate) fn sets(&self) -> (&Coords, &Coords) {
+        (&self.fine, &self.coarse)
+    }
+
     /// Number of pairs: a convolution does `2 * n_pairs * Cin * Cout` operations.
     pub fn n_pairs(&self) -> usize {
         self.by_coarse().blocks.iter().map(|b| b.source.len()).sum()

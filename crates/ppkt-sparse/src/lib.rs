@@ -17,6 +17,8 @@ mod layers;
 mod load;
 mod manager;
 mod merge;
+#[cfg(any(test, feature = "metal"))]
+mod metal;
 mod neighbours;
 mod norm;
 mod norm_inplace;

@@ -72,7 +72,7 @@ pub fn global_max_pool(x: &SparseTensor) -> Result<Tensor, SparseError> {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reduction {
+pub(crate) enum Reduction {
     Sum,
     Mean,
     Max,

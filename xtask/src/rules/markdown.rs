@@ -27,9 +27,10 @@ pub(super) fn commands(workspace: &Workspace) -> Faults {
     faults
 }
 
-/// What may come before it: a place, and a browser for the test that can do without.
+/// What may come before it: a place, and a browser and a Vulkan device for the tests that can do without.
 fn is_setup(line: &str) -> bool {
-    line == "set -euo pipefail" || line.starts_with("cd ") || line.starts_with("command -v chromium ")
+    let setup = ["cd ", "command -v chromium ", "ls /usr/share/vulkan/"];
+    line == "set -euo pipefail" || setup.iter().any(|start| line.starts_with(start))
 }
 
 /// A library can be taken alone, and a dataset be found and read, by what stands in its own folder.
