@@ -4,6 +4,7 @@ mod arm;
 mod bench;
 mod check;
 mod goldens;
+mod gpu;
 mod rules;
 mod teacher_tiny;
 
@@ -28,6 +29,9 @@ enum Task {
     BenchWorker(bench::Worker),
     /// Makes the fixtures of the teacher's tests anew with torchvision, timm and transformers (needs Python)
     Goldens(goldens::Goldens),
+    /// Prepares, on a machine without a GPU, what is to be tested and measured on one with
+    #[command(subcommand)]
+    Gpu(gpu::Gpu),
     /// Trains the embedded teacher on labels of rendered rooms, and writes its weights and README
     TeacherTiny(teacher_tiny::TeacherTiny),
 }
@@ -39,6 +43,7 @@ fn main() -> anyhow::Result<()> {
         Task::Bench(task) => task.run(),
         Task::BenchWorker(task) => task.run(),
         Task::Goldens(task) => task.run(),
+        Task::Gpu(task) => task.run(),
         Task::TeacherTiny(task) => task.run(),
     }
 }
