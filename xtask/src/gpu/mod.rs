@@ -5,12 +5,14 @@
 //! | `toolkit.rs` | NVIDIA's compiler and libraries from the Python package registry, for machines that have none |
 //! | `pack.rs` | tests, benches and the program, built with CUDA and packed into one small archive |
 //! | `run.rs` | on the other machine, which has neither cargo nor a network: runs them, and writes one JSON |
+//! | `types.rs` | whether a CUDA build would compile, without NVIDIA's compiler |
 //! | `libraries.rs` | where CUDA's libraries are there |
 
 mod libraries;
 mod pack;
 mod run;
 mod toolkit;
+mod types;
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -20,6 +22,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) enum Gpu {
     /// Fetches a CUDA toolkit from the Python package registry, and prints the environment to build with
     Toolkit(toolkit::Toolkit),
+    /// Checks the types of the CUDA build, without NVIDIA's compiler
+    Types(types::Types),
     /// Builds tests, benches and the program with CUDA, and packs them for a machine with a GPU
     Pack(pack::Pack),
     /// Runs what was packed, on the machine with the GPU, and writes one JSON
@@ -30,6 +34,7 @@ impl Gpu {
     pub(crate) fn run(&self) -> Result<()> {
         match self {
             Self::Toolkit(task) => task.run(),
+            Self::Types(task) => task.run(),
             Self::Pack(task) => task.run(),
             Self::Run(task) => task.run(),
         }
