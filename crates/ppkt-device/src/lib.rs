@@ -6,12 +6,11 @@
 //! | `open.rs` | from a choice to candle's device |
 //! | `found.rs` | what there is on this machine, and what each thing lacks |
 //! | `error.rs` | what stands in the way, with the remedy; also of errors that come up in the middle of a step |
-//! | `compute.rs` | what kernels written in WGSL ask of a device |
+//! | `wgsl.rs` | what kernels written in WGSL ask of a device |
 //! | `cuda/` | kernels of our own on an NVIDIA GPU (feature `cuda`) |
 //! | `metal.rs` | kernels of our own on an Apple GPU (feature `metal`) |
 
 mod choice;
-mod compute;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 mod error;
@@ -19,9 +18,9 @@ mod found;
 #[cfg(feature = "metal")]
 pub mod metal;
 mod open;
+pub mod wgsl;
 
 pub use choice::DeviceChoice;
-pub use compute::{Compute, EntryPoint, KernelSource, LENGTHS_SLOT, grid};
 pub use error::{DeviceError, OUT_OF_MEMORY_REMEDY, out_of_memory};
 pub use found::{Finding, findings};
 pub use open::name;

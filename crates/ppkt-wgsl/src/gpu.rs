@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use candle_core::Result;
-use ppkt_device::{Compute, KernelSource};
+use ppkt_device::wgsl::{Compute, KernelSource};
 
 use crate::metal::entry_points;
 

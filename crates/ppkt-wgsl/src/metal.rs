@@ -5,7 +5,7 @@ use std::path::Path;
 use naga::back::msl;
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, StorageAccess};
-use ppkt_device::{EntryPoint, KernelSource, LENGTHS_SLOT};
+use ppkt_device::wgsl::{EntryPoint, KernelSource, LENGTHS_SLOT};
 
 /// Reads and validates.
 fn parse(wgsl: &str) -> (Module, ModuleInfo) {

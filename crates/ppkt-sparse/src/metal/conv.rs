@@ -1,7 +1,7 @@
 //! Convolution and its gradients on the device.
 
 use candle_core::Result;
-use ppkt_device::{Compute, KernelSource, kernel_source};
+use ppkt_device::wgsl::{Compute, KernelSource, kernel_source};
 
 use super::map::{TILE, Table};
 use super::sums::column_sums;

@@ -1,7 +1,7 @@
 //! Neighbour tables on the device.
 
 use candle_core::Result;
-use ppkt_device::{Compute, KernelSource, kernel_source};
+use ppkt_device::wgsl::{Compute, KernelSource, kernel_source};
 
 use super::word;
 use crate::conv::Direction;

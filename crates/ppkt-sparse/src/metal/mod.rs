@@ -22,7 +22,7 @@ pub(crate) mod sums;
 #[cfg(test)]
 mod tests;
 
-use ppkt_device::KernelSource;
+use ppkt_device::wgsl::KernelSource;
 
 /// All kernels of the crate.
 #[cfg(test)]

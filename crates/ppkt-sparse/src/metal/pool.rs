@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use candle_core::Result;
-use ppkt_device::{Compute, KernelSource, grid, kernel_source};
+use ppkt_device::wgsl::{Compute, KernelSource, grid, kernel_source};
 
 use super::map::Table;
 use super::sums::column_sums_into;

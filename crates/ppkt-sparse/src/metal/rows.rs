@@ -1,7 +1,7 @@
 //! Operations on rows alone, on the device.
 
 use candle_core::Result;
-use ppkt_device::{Compute, KernelSource, grid, kernel_source};
+use ppkt_device::wgsl::{Compute, KernelSource, grid, kernel_source};
 
 use super::word;
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use candle_core::Result;
-use ppkt_device::{Compute, KernelSource, kernel_source};
+use ppkt_device::wgsl::{Compute, KernelSource, kernel_source};
 
 use super::word;
 

@@ -6,7 +6,7 @@ mod rows;
 
 use std::sync::Arc;
 
-use ppkt_device::Compute;
+use ppkt_device::wgsl::Compute;
 use ppkt_wgsl::{Gpu, Memory};
 
 use super::conv::{Side, forward, input_gradient, weight_gradient};

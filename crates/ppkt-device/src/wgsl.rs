@@ -1,6 +1,6 @@
 //! What the kernels written in WGSL ask of a device, so that their launchers are written once.
 //!
-//! On an Apple GPU it is candle's Metal back end ([`crate::metal`]), which runs the Metal text that naga makes of the
+//! On an Apple GPU it is candle's Metal back end, which runs the Metal text that naga makes of the
 //! WGSL; in the tests it is a Vulkan device that runs the WGSL itself (`ppkt-wgsl`).
 
 use candle_core::Result;
@@ -18,9 +18,10 @@ pub struct KernelSource {
 
 /// The kernels of `STEM.wgsl` and of `STEM.metal` beside the file that says this.
 #[macro_export]
-macro_rules! kernel_source {
+#[doc(hidden)]
+macro_rules! wgsl_kernel_source {
     ($stem:literal) => {
-        $crate::KernelSource {
+        $crate::wgsl::KernelSource {
             name: $stem,
             wgsl: include_str!(concat!($stem, ".wgsl")),
             metal: include_str!(concat!($stem, ".metal")),
@@ -30,6 +31,8 @@ macro_rules! kernel_source {
 
 /// Slot of the lengths of arrays, which naga's Metal text has as an argument of every kernel, and ours never read.
 pub const LENGTHS_SLOT: u8 = 30;
+
+pub use wgsl_kernel_source as kernel_source;
 
 /// A device that runs kernels in the order in which they are given.
 ///
