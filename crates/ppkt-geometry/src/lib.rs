@@ -22,6 +22,7 @@ mod error;
 pub mod frame;
 mod lens;
 mod observe;
+mod occupancy;
 mod parallel;
 mod pixel;
 mod point;

@@ -1,13 +1,15 @@
 //! Points to voxels.
 //!
-//! The method: quantise and find the bounding box; pack each point's cell, counted from the corner of the box, and its
-//! row into 64 bits; sort by radix on the bits of the cell alone; walk once over the sorted list. Sorting is stable
-//! and rows enter in order, so the first of each run is the voxel's lowest row. A hash map would be about as fast for
-//! the first half, but its voxels would still have to be sorted for an order that does not depend on hashing.
+//! The method: quantise and find the bounding box. If it is not too large, [a bit for each of its cells](crate::occupancy)
+//! gives the voxels in their order. Otherwise pack each point's cell, counted from the corner of the box, and its row
+//! into 64 bits; sort by radix on the bits of the cell alone; walk once over the sorted list. Sorting is stable and rows
+//! enter in order, so the first of each run is the voxel's lowest row. A hash map would be about as fast for the first
+//! half, but its voxels would still have to be sorted for an order that does not depend on hashing.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::VoxelError;
+use crate::occupancy;
 use crate::parallel::flat_map_range;
 
 /// Which point lies in which voxel.
@@ -128,12 +130,24 @@ fn quantise(
     // That something is wrong is noted in passing; what it was is found out afterwards, off the hot path.
     let faulty = AtomicBool::new(false);
     let cells: Vec<[i32; 3]> = flat_map_range(points.len(), 1 << 15, |range, out| {
-        out.extend(points[range].iter().map(|&p| {
-            cell(transform(p), sizes).unwrap_or_else(|| {
-                faulty.store(true, Ordering::Relaxed);
-                [0; 3]
-            })
-        }));
+        out.reserve(range.len());
+        let (groups, rest) = points[range].as_chunks::<GROUP>();
+        let mut all_fit = true;
+        for group in groups {
+            let mut moved = *group;
+            moved.iter_mut().for_each(|point| *point = transform(*point));
+            let (cells, fit) = cells(moved, sizes);
+            out.extend_from_slice(&cells);
+            all_fit &= fit;
+        }
+        for &point in rest {
+            let ([cell], fit) = cells([transform(point)], sizes);
+            out.push(cell);
+            all_fit &= fit;
+        }
+        if !all_fit {
+            faulty.store(true, Ordering::Relaxed);
+        }
     });
     if faulty.into_inner() {
         return Err(first_fault(points, sizes, transform));
@@ -141,14 +155,43 @@ fn quantise(
     Ok(group(&cells))
 }
 
-/// `floor(q / size)` an axis, or `None` where that is not an `i32`.
-#[inline]
-fn cell(q: [f32; 3], sizes: [f32; 3]) -> Option<[i32; 3]> {
+/// Points that are quantised together: their numbers are three vectors of four, whatever the processor.
+const GROUP: usize = 4;
+
+/// `floor(q / size)` an axis, and whether all of these are an `i32`; where not, they mean nothing.
+#[inline(always)]
+fn cells<const N: usize>(q: [[f32; 3]; N], sizes: [f32; 3]) -> ([[i32; 3]; N], bool) {
+    let mut scaled = q;
+    for q in &mut scaled {
+        for axis in 0..3 {
+            q[axis] /= sizes[axis];
+        }
+    }
+    let scaled = scaled.as_flattened();
+    let mut cells = [[0; 3]; N];
+    // No way out of these loops, so that they become vectors. NaN is not near.
+    let near = scaled.iter().fold(true, |near, v| near & (v.abs() < NEAR));
+    if near {
+        cells.as_flattened_mut().iter_mut().zip(scaled).for_each(|(cell, &v)| *cell = floor_near(v));
+        return (cells, true);
+    }
+    cells.as_flattened_mut().iter_mut().zip(scaled).for_each(|(cell, &v)| *cell = floor_i32(v));
     // Both bounds are exact in f32. NaN is in no range.
-    const RANGE: std::ops::Range<f32> = -2147483648.0..2147483648.0;
-    let c = [q[0] / sizes[0], q[1] / sizes[1], q[2] / sizes[2]];
-    let fits = RANGE.contains(&c[0]) & RANGE.contains(&c[1]) & RANGE.contains(&c[2]);
-    fits.then(|| c.map(floor_i32))
+    (cells, scaled.iter().all(|v| (-2147483648.0..2147483648.0).contains(v)))
+}
+
+/// Up to here [`floor_near`] is right.
+const NEAR: f32 = 4194304.0;
+
+/// `floor` for a number below 2²² in size. From 2²³ to 2²⁴ the numbers of f32 are the whole ones, in the order of their
+/// bits: what is added to 1.5 · 2²³ is rounded, and can be read off. A conversion to `i32` would be three instructions
+/// that no vector has, for the sake of numbers that do not fit.
+#[inline(always)]
+fn floor_near(value: f32) -> i32 {
+    const MIDDLE: f32 = 12582912.0;
+    let moved = value + MIDDLE;
+    let rounded = moved - MIDDLE;
+    (moved.to_bits() as i32).wrapping_sub(MIDDLE.to_bits() as i32) - i32::from(rounded > value)
 }
 
 /// `floor` for a number in the range of `i32`. Without SSE 4.1 `f32::floor` is a call; this is three instructions.
@@ -160,7 +203,7 @@ fn floor_i32(value: f32) -> i32 {
 
 #[cold]
 fn first_fault(points: &[[f32; 3]], sizes: [f32; 3], transform: impl Fn([f32; 3]) -> [f32; 3]) -> VoxelError {
-    let is_bad = |p: &[f32; 3]| cell(transform(*p), sizes).is_none();
+    let is_bad = |p: &[f32; 3]| !cells([transform(*p)], sizes).1;
     let point = points.iter().position(is_bad).unwrap_or_default();
     let coords = points[point];
     if coords.iter().all(|v| v.is_finite()) {
@@ -172,8 +215,12 @@ fn first_fault(points: &[[f32; 3]], sizes: [f32; 3], transform: impl Fn([f32; 3]
 
 /// Voxels of cells, one a point.
 fn group(cells: &[[i32; 3]]) -> Voxels {
+    let Some(bounds) = Bounds::of(cells) else { return Voxels::default() };
+    if let Some(voxels) = occupancy::group(cells, &bounds) {
+        return voxels;
+    }
     let mut voxels = Voxels { voxel_of_point: vec![0; cells.len()], ..Voxels::default() };
-    if let Some(packing) = Packing::of(cells) {
+    if let Some(packing) = Packing::of(&bounds, cells.len()) {
         let mut keys = packing.keys(cells);
         sort_by_bits(&mut keys, packing.row_bits, packing.cell_bits);
         let mut last = None;
@@ -217,6 +264,43 @@ impl Voxels {
     }
 }
 
+/// The box around some cells.
+pub(crate) struct Bounds {
+    /// Lowest coordinates.
+    pub(crate) low: [i32; 3],
+    high: [i32; 3],
+}
+
+impl Bounds {
+    /// `None` if there is no cell.
+    fn of(cells: &[[i32; 3]]) -> Option<Self> {
+        let first = Self { low: *cells.first()?, high: *cells.first()? };
+        // Several at a time, so that they become vectors.
+        let mut several: [Self; GROUP] = std::array::from_fn(|_| Self { ..first });
+        let (groups, rest) = cells.as_chunks::<GROUP>();
+        for group in groups {
+            several.iter_mut().zip(group).for_each(|(bounds, cell)| bounds.include(cell, cell));
+        }
+        let mut all = first;
+        rest.iter().for_each(|cell| all.include(cell, cell));
+        several.iter().for_each(|bounds| all.include(&bounds.low, &bounds.high));
+        Some(all)
+    }
+
+    #[inline(always)]
+    fn include(&mut self, low: &[i32; 3], high: &[i32; 3]) {
+        for axis in 0..3 {
+            self.low[axis] = self.low[axis].min(low[axis]);
+            self.high[axis] = self.high[axis].max(high[axis]);
+        }
+    }
+
+    /// Cells along each axis, at least 1.
+    pub(crate) fn edges(&self) -> [u64; 3] {
+        [0, 1, 2].map(|axis| u64::from(self.high[axis].abs_diff(self.low[axis])) + 1)
+    }
+}
+
 /// How a cell (x above y above z, counted from the corner of the bounding box) and a row share 64 bits.
 struct Packing {
     corner: [i32; 3],
@@ -227,19 +311,12 @@ struct Packing {
 }
 
 impl Packing {
-    fn of(cells: &[[i32; 3]]) -> Option<Self> {
-        let (mut low, mut high) = ([i32::MAX; 3], [i32::MIN; 3]);
-        for cell in cells {
-            for axis in 0..3 {
-                low[axis] = low[axis].min(cell[axis]);
-                high[axis] = high[axis].max(cell[axis]);
-            }
-        }
-        let bits = |n: u32| u32::BITS - n.leading_zeros();
-        let [x_bits, y_bits, z_bits] = [0, 1, 2].map(|a| bits(high[a].wrapping_sub(low[a]) as u32));
-        let (cell_bits, row_bits) = (x_bits + y_bits + z_bits, bits(cells.len() as u32));
-        (!cells.is_empty() && cell_bits + row_bits <= u64::BITS).then_some(Self {
-            corner: low,
+    fn of(bounds: &Bounds, n_points: usize) -> Option<Self> {
+        let bits = |n: u64| u64::BITS - n.leading_zeros();
+        let [x_bits, y_bits, z_bits] = bounds.edges().map(|edge| bits(edge - 1));
+        let (cell_bits, row_bits) = (x_bits + y_bits + z_bits, bits(n_points as u64));
+        (cell_bits + row_bits <= u64::BITS).then_some(Self {
+            corner: bounds.low,
             y_bits,
             z_bits,
             cell_bits,
@@ -325,6 +402,18 @@ mod tests {
         {
             assert_eq!(floor_i32(value), value.floor() as i32, "{value}");
         }
+        let (mut value, up) = (-NEAR, f32::next_up);
+        while value < NEAR {
+            for value in [value.next_down(), value, up(value), up(value.trunc()), value.trunc() + 0.5] {
+                if value.abs() < NEAR {
+                    assert_eq!(floor_near(value), value.floor() as i32, "{value}");
+                }
+            }
+            value = up(value) + value.abs() * 1e-3;
+        }
+        for value in [0.0f32, -0.0, 1e-40, -1e-40, f32::MIN_POSITIVE, -0.5, -1.0, 2.5, -2.5, -3.5] {
+            assert_eq!(floor_near(value), value.floor() as i32, "{value}");
+        }
         assert_eq!(floor_i32(-2147483648.0), i32::MIN);
         assert_eq!(floor_i32(2147483520.0), 2147483520);
     }
@@ -349,8 +438,10 @@ mod tests {
     #[test]
     fn a_box_too_large_to_pack_gives_the_same_voxels() {
         let far = [[-2e9, -2e9, -2e9], [2e9, 2e9, 2e9], [-2e9, -2e9, -2e9], [0.0, 0.0, 0.5]];
-        let cells: Vec<_> = far.iter().map(|p| cell(*p, [1.0; 3]).expect("fits")).collect();
-        assert!(Packing::of(&cells).is_none());
+        let (cells, fit) = cells(far, [1.0; 3]);
+        assert!(fit);
+        let bounds = Bounds::of(&cells).expect("cells");
+        assert!(occupancy::group(&cells, &bounds).is_none() && Packing::of(&bounds, cells.len()).is_none());
         let voxels = voxelise(&far, 1.0).expect("voxels");
         assert_eq!(voxels.coords, [[-2_000_000_000; 3], [0, 0, 0], [2_000_000_000; 3]]);
         assert_eq!(voxels.voxel_of_point, [0, 2, 0, 1]);
