@@ -7,10 +7,12 @@
 //! | `found.rs` | what there is on this machine, and what each thing lacks |
 //! | `error.rs` | what stands in the way, with the remedy; also of errors that come up in the middle of a step |
 //! | `wgsl.rs` | what kernels written in WGSL ask of a device |
+//! | `compute.rs` | a GPU as launchers of kernels see it, so that tests can run them without one |
 //! | `cuda/` | kernels of our own on an NVIDIA GPU (feature `cuda`) |
 //! | `metal.rs` | kernels of our own on an Apple GPU (feature `metal`) |
 
 mod choice;
+mod compute;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 mod error;
@@ -21,6 +23,7 @@ mod open;
 pub mod wgsl;
 
 pub use choice::DeviceChoice;
+pub use compute::{Arg, Compute, Grid, Kernels, Memory, Number, View, blocks, int};
 pub use error::{DeviceError, OUT_OF_MEMORY_REMEDY, out_of_memory};
 pub use found::{Finding, findings};
 pub use open::name;

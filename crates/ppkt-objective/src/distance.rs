@@ -4,11 +4,15 @@
 //! may collapse to one point (see [`Loss::retrieval_at_1`]). They are the usual baselines, and distillation losses
 //! where the pixel side is fixed.
 
+#[cfg(feature = "cuda")]
+use ppkt_device::{View, cuda::Gpu};
 use rayon::prelude::*;
 
+#[cfg(feature = "cuda")]
+use crate::cuda::PairOutcome;
 use crate::embeddings::{Embeddings, Loss, Objective};
 use crate::error::ObjectiveError;
-use crate::fused::{Outcome, apply};
+use crate::fused::{Outcome, PairLoss, Tracked, apply};
 use crate::retrieval::ranks;
 use crate::rows::{SHORTEST, checked_pair};
 
@@ -28,8 +32,8 @@ pub struct Cosine;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CentredCosine;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
     L2,
     Cosine,
     CentredCosine,
@@ -66,14 +70,34 @@ impl Objective for CentredCosine {
 }
 
 fn pairwise(name: &'static str, kind: Kind, embeddings: &Embeddings) -> Result<Loss, ObjectiveError> {
-    let (point, pixel, [_, dim]) = checked_pair(&embeddings.point, &embeddings.pixel)?;
-    apply(name, [&point, &pixel], move |[point, pixel], tracked| {
+    let (point, pixel, [n_rows, dim]) = checked_pair(&embeddings.point, &embeddings.pixel)?;
+    apply(Distance { name, kind, n_rows, dim }, [&point, &pixel])
+}
+
+/// The loss of rows of one width.
+pub(crate) struct Distance {
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    pub(crate) n_rows: usize,
+    pub(crate) dim: usize,
+}
+
+impl PairLoss for Distance {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn n_rows(&self) -> usize {
+        self.n_rows
+    }
+
+    fn on_cpu(&self, [point, pixel]: [&[f32]; 2], tracked: Tracked) -> Outcome {
+        let Self { kind, dim, .. } = *self;
         // f64 throughout: this is a few passes over M·D values, next to nothing beside the retrieval.
         let mut sides = [point, pixel].map(|raw| Side::new(raw, dim, kind == Kind::CentredCosine));
-        let retrieval_at_1 = {
+        let n_hits = {
             let [p, q] = sides.each_ref().map(|s| s.unit.iter().map(|&x| x as f32).collect::<Vec<f32>>());
-            let ranks = ranks(&p, &q, dim);
-            ranks.iter().filter(|&&r| r == 0).count() as f32 / ranks.len() as f32
+            ranks(&p, &q, dim).iter().filter(|&&r| r == 0).count()
         };
         let loss = loss_and_unit_grads(kind, dim, &mut sides);
         let mut grads = [Vec::new(), Vec::new()];
@@ -82,8 +106,18 @@ fn pairwise(name: &'static str, kind: Kind, embeddings: &Embeddings) -> Result<L
                 *grad = side.raw_grad(dim, kind == Kind::CentredCosine);
             }
         }
-        Outcome { loss, retrieval_at_1, grads }
-    })
+        Outcome { loss, n_hits, grads }
+    }
+
+    #[cfg(feature = "cuda")]
+    fn on_cuda<'a>(
+        &self,
+        gpu: &Gpu<'a>,
+        inputs: [View<'_>; 2],
+        tracked: Tracked,
+    ) -> candle_core::Result<PairOutcome<Gpu<'a>>> {
+        crate::cuda::distance(gpu, self, inputs, tracked)
+    }
 }
 
 /// One side of the pairs: its unit rows, and the gradient by these.

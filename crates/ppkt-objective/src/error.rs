@@ -33,8 +33,8 @@ pub enum ObjectiveError {
         got: DType,
     },
 
-    /// A tensor lies on a device that this loss has no kernel for.
-    #[error("{what} is not on the CPU, where this loss is computed; move it with `to_device`")]
+    /// A tensor lies on another device than its partner.
+    #[error("{what} is on another device than its partner; move it with `to_device`")]
     Device {
         /// Which input.
         what: &'static str,

@@ -1,8 +1,12 @@
 //! The paper's objective.
+#[cfg(feature = "cuda")]
+use ppkt_device::{View, cuda::Gpu};
 
+#[cfg(feature = "cuda")]
+use crate::cuda::PairOutcome;
 use crate::embeddings::{Embeddings, Loss, Objective};
 use crate::error::ObjectiveError;
-use crate::fused::{Outcome, Tracked, apply};
+use crate::fused::{Outcome, PairLoss, Tracked, apply};
 use crate::nce::{Wanted, nce};
 use crate::rows::{UnitRows, checked_pair};
 
@@ -46,12 +50,41 @@ impl Objective for InfoNce {
 
     fn loss(&self, embeddings: &Embeddings) -> Result<Loss, ObjectiveError> {
         let Embeddings { point, pixel } = embeddings;
-        let (point, pixel, [_, dim]) = checked_pair(point, pixel)?;
+        let (point, pixel, [n_rows, dim]) = checked_pair(point, pixel)?;
         let temperature = checked_temperature(self.temperature)?;
-        let symmetric = self.symmetric;
-        apply("info_nce", [&point, &pixel], move |[point, pixel], tracked| {
-            fused(point, pixel, dim, temperature, symmetric, tracked)
-        })
+        apply(Fused { n_rows, dim, temperature, symmetric: self.symmetric }, [&point, &pixel])
+    }
+}
+
+/// The loss of rows of one width.
+pub(crate) struct Fused {
+    pub(crate) n_rows: usize,
+    pub(crate) dim: usize,
+    pub(crate) temperature: f64,
+    pub(crate) symmetric: bool,
+}
+
+impl PairLoss for Fused {
+    fn name(&self) -> &'static str {
+        "info_nce"
+    }
+
+    fn n_rows(&self) -> usize {
+        self.n_rows
+    }
+
+    fn on_cpu(&self, [point, pixel]: [&[f32]; 2], tracked: Tracked) -> Outcome {
+        fused(point, pixel, self.dim, self.temperature, self.symmetric, tracked)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn on_cuda<'a>(
+        &self,
+        gpu: &Gpu<'a>,
+        inputs: [View<'_>; 2],
+        tracked: Tracked,
+    ) -> candle_core::Result<PairOutcome<Gpu<'a>>> {
+        crate::cuda::info_nce(gpu, self, inputs, tracked)
     }
 }
 
@@ -66,7 +99,6 @@ fn fused(
     let (p, q) = (UnitRows::of(point, dim), UnitRows::of(pixel, dim));
     let [query, key] = tracked;
     let one = nce(&p.values, &q.values, dim, temperature, Wanted { query, key });
-    let n_rows = point.len() / dim;
     let (mut loss, mut grads) = (one.loss, [one.query_grad, one.key_grad]);
     if symmetric {
         let wanted = Wanted { query: key, key: query };
@@ -81,5 +113,5 @@ fn fused(
     let [point_grad, pixel_grad] = &mut grads;
     p.pull_back(point_grad);
     q.pull_back(pixel_grad);
-    Outcome { loss, retrieval_at_1: one.n_hits as f32 / n_rows as f32, grads }
+    Outcome { loss, n_hits: one.n_hits, grads }
 }

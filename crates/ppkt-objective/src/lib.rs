@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
 mod distance;
 mod embeddings;
 mod error;

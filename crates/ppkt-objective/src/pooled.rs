@@ -3,17 +3,21 @@
 //! M = pairs, V = views, S = segments of a view, K = segments that are kept, D = channels.
 
 use candle_core::Tensor;
+#[cfg(feature = "cuda")]
+use ppkt_device::{View, cuda::Gpu};
 use rayon::prelude::*;
 
+#[cfg(feature = "cuda")]
+use crate::cuda::PairOutcome;
 use crate::embeddings::Loss;
 use crate::error::ObjectiveError;
-use crate::fused::{Outcome, Tracked, apply};
+use crate::fused::{Outcome, PairLoss, Tracked, apply};
 use crate::info_nce::checked_temperature;
 use crate::nce::{Wanted, nce};
-use crate::rows::{SHORTEST, checked, length, pull_back_row};
+use crate::rows::{SHORTEST, checked, length, pull_back_row, same_device};
 
 /// Added to the count that a sum is divided by, as the reference does.
-const COUNT_EPSILON: f64 = 1e-6;
+pub(crate) const COUNT_EPSILON: f64 = 1e-6;
 
 /// InfoNCE between superpixels and the points that they see (SLidR, Sautier et al. 2022, arXiv 2203.16258).
 ///
@@ -66,29 +70,59 @@ impl PooledInfoNce {
     pub fn loss(&self, input: &SegmentedEmbeddings) -> Result<Loss, ObjectiveError> {
         let temperature = checked_temperature(self.temperature)?;
         let (groups, dim) = grouped(input)?;
+        same_device("feature_map", &input.feature_map, &input.point)?;
         let point = checked("point", &input.point)?;
         let feature_map = checked("feature_map", &input.feature_map)?;
-        apply("pooled_info_nce", [&point, &feature_map], move |[point, map], tracked| {
-            fused(point, map, dim, temperature, &groups, tracked)
-        })
+        apply(Fused { groups, dim, temperature }, [&point, &feature_map])
+    }
+}
+
+/// The loss of one batch's groups.
+pub(crate) struct Fused {
+    pub(crate) groups: Groups,
+    pub(crate) dim: usize,
+    pub(crate) temperature: f64,
+}
+
+impl PairLoss for Fused {
+    fn name(&self) -> &'static str {
+        "pooled_info_nce"
+    }
+
+    fn n_rows(&self) -> usize {
+        self.groups.points.n_groups()
+    }
+
+    fn on_cpu(&self, [point, map]: [&[f32]; 2], tracked: Tracked) -> Outcome {
+        fused(point, map, self.dim, self.temperature, &self.groups, tracked)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn on_cuda<'a>(
+        &self,
+        gpu: &Gpu<'a>,
+        inputs: [View<'_>; 2],
+        tracked: Tracked,
+    ) -> candle_core::Result<PairOutcome<Gpu<'a>>> {
+        crate::cuda::pooled_info_nce(gpu, self, inputs, tracked)
     }
 }
 
 /// Which rows belong to which of the kept segments.
-struct Groups {
-    points: Members,
-    pixels: Members,
+pub(crate) struct Groups {
+    pub(crate) points: Members,
+    pub(crate) pixels: Members,
 }
 
 /// Rows by group: group `g` has `rows[starts[g]..starts[g + 1]]`, ascending.
-struct Members {
-    starts: Vec<usize>,
-    rows: Vec<u32>,
+pub(crate) struct Members {
+    pub(crate) starts: Vec<usize>,
+    pub(crate) rows: Vec<u32>,
 }
 
 impl Members {
     /// `groups[row]` is the group of a row, or `NO_SEGMENT`.
-    fn new(groups: &[u32], n_groups: usize) -> Self {
+    pub(crate) fn new(groups: &[u32], n_groups: usize) -> Self {
         let mut starts = vec![0usize; n_groups + 1];
         for &g in groups.iter().filter(|&&g| g != SegmentedEmbeddings::NO_SEGMENT) {
             starts[g as usize + 1] += 1;
@@ -111,8 +145,17 @@ impl Members {
         &self.rows[self.starts[group]..self.starts[group + 1]]
     }
 
-    fn n_groups(&self) -> usize {
+    pub(crate) fn n_groups(&self) -> usize {
         self.starts.len() - 1
+    }
+
+    /// The group of each of `n` rows, or [`SegmentedEmbeddings::NO_SEGMENT`].
+    pub(crate) fn group_of_row(&self, n: usize) -> Vec<u32> {
+        let mut group_of = vec![SegmentedEmbeddings::NO_SEGMENT; n];
+        for g in 0..self.n_groups() {
+            self.of(g).iter().for_each(|&row| group_of[row as usize] = g as u32);
+        }
+        group_of
     }
 
     /// `[K, D]` mean of the unit rows of each group.
@@ -137,10 +180,7 @@ impl Members {
 
     /// From the gradient by the means to that by the raw rows; rows without a group get zero.
     fn pull_back(&self, raw: &[f32], dim: usize, mean_grad: &[f32]) -> Vec<f32> {
-        let mut group_of = vec![SegmentedEmbeddings::NO_SEGMENT; raw.len() / dim];
-        for g in 0..self.n_groups() {
-            self.of(g).iter().for_each(|&row| group_of[row as usize] = g as u32);
-        }
+        let group_of = self.group_of_row(raw.len() / dim);
         let mut grad = vec![0f32; raw.len()];
         let rows = grad.par_chunks_exact_mut(dim).zip(raw.par_chunks_exact(dim)).zip(&group_of);
         rows.for_each_init(Vec::new, |unit: &mut Vec<f32>, ((grad, row), &g)| {
@@ -230,6 +270,5 @@ fn fused(
     if map_tracked {
         grads[1] = groups.pixels.pull_back(map, dim, &nce.key_grad);
     }
-    let retrieval_at_1 = nce.n_hits as f32 / groups.points.n_groups() as f32;
-    Outcome { loss: nce.loss, retrieval_at_1, grads }
+    Outcome { loss: nce.loss, n_hits: nce.n_hits, grads }
 }

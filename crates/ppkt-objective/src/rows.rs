@@ -13,19 +13,20 @@ pub(crate) const SHORTEST: f64 = 1e-12;
 /// Rows that one task takes. Fixed, so that nothing depends on the number of threads.
 const ROWS: usize = 64;
 
-/// The tensor as rows of f32 on the CPU, with every value finite.
+/// The tensor as contiguous rows of f32; on the CPU, with every value finite.
 pub(crate) fn checked(what: &'static str, t: &Tensor) -> Result<Tensor, ObjectiveError> {
     if t.dtype() != DType::F32 {
         return Err(ObjectiveError::DType { what, got: t.dtype() });
-    }
-    if !matches!(t.device(), Device::Cpu) {
-        return Err(ObjectiveError::Device { what });
     }
     let dim = t.dims().last().copied().unwrap_or(0);
     if t.elem_count() == 0 {
         return Err(ObjectiveError::Empty { what });
     }
     let t = t.contiguous()?;
+    if !matches!(t.device(), Device::Cpu) {
+        // Looking would make the host wait; a loss over such a value is not finite itself.
+        return Ok(t);
+    }
     let bad = with_values(&t, |v| {
         let rows = v.par_chunks(dim * ROWS).enumerate();
         // The lowest row wins, whichever task ends first.
@@ -41,6 +42,11 @@ pub(crate) fn checked(what: &'static str, t: &Tensor) -> Result<Tensor, Objectiv
     }
 }
 
+/// That a tensor lies where its partner does.
+pub(crate) fn same_device(what: &'static str, t: &Tensor, partner: &Tensor) -> Result<(), ObjectiveError> {
+    if t.device().same_device(partner.device()) { Ok(()) } else { Err(ObjectiveError::Device { what }) }
+}
+
 /// Two matrices of one shape, checked.
 pub(crate) fn checked_pair(
     point: &Tensor,
@@ -52,6 +58,7 @@ pub(crate) fn checked_pair(
     if pixel.dims() != [m, d] {
         return Err(shape("pixel", format!("[{m}, {d}], as point has,"), pixel));
     }
+    same_device("pixel", pixel, point)?;
     Ok((checked("point", point)?, checked("pixel", pixel)?, [m, d]))
 }
 

@@ -1,10 +1,12 @@
 //! Losses of classes: what a network is trained by once there are labels.
 
 use candle_core::Tensor;
+#[cfg(feature = "cuda")]
+use ppkt_device::{View, cuda::Gpu};
 use rayon::prelude::*;
 
 use crate::error::ObjectiveError;
-use crate::fused::apply_one;
+use crate::fused::{RowsLoss, RowsOutcome, apply_one};
 use crate::rows::checked;
 
 /// Rows that one thread takes at a time; fixed, so that sums do not depend on the number of threads.
@@ -48,10 +50,20 @@ impl Default for SegmentationLoss {
 pub struct ClassLoss {
     /// A scalar that `backward` can be called on.
     pub value: Tensor,
-    /// Share of the labelled rows whose own class has the highest score, from 0 to 1.
-    pub accuracy: f64,
     /// Rows with a label.
     pub n_labelled: usize,
+    /// Rows whose own class has the highest score, a scalar on the device of the scores.
+    n_right: Tensor,
+}
+
+impl ClassLoss {
+    /// Share of the labelled rows whose own class has the highest score, from 0 to 1. Waits for the device.
+    ///
+    /// # Errors
+    /// candle's, as of a device that has failed.
+    pub fn accuracy(&self) -> candle_core::Result<f64> {
+        Ok(f64::from(self.n_right.to_scalar::<f32>()?) / self.n_labelled as f64)
+    }
 }
 
 impl SegmentationLoss {
@@ -60,10 +72,11 @@ impl SegmentationLoss {
     /// A target of 0 is "unlabelled": its row counts nowhere and gets no gradient. Target `k` is column `k − 1`.
     ///
     /// # Shapes
-    /// `logits`: `[N, C]`, f32, on the CPU, any real numbers. `targets`: N.
+    /// `logits`: `[N, C]`, f32, any real numbers. `targets`: N.
     ///
     /// # Errors
-    /// If shapes do not fit, a target has no column, no row is labelled, or a score is not finite.
+    /// If shapes do not fit, a target has no column, no row is labelled, or a score is not finite; on a GPU, where
+    /// looking would make the host wait, the loss is not finite then.
     pub fn loss(&self, logits: &Tensor, targets: &[u16]) -> Result<ClassLoss, ObjectiveError> {
         let &[n, classes] = logits.dims() else {
             let expected = "[N, C]".into();
@@ -92,11 +105,9 @@ impl SegmentationLoss {
             return Err(ObjectiveError::Empty { what: "the set of labelled rows" });
         }
         let n_labelled = labelled.len();
-        let (loss, targets) = (self.clone(), targets.to_vec());
-        let (value, n_right) = apply_one("segmentation_loss", &logits, move |values| {
-            loss.value_and_gradient(values, classes, &targets, &labelled)
-        })?;
-        Ok(ClassLoss { value, accuracy: n_right / n_labelled as f64, n_labelled })
+        let rows = LabelledRows { loss: self.clone(), classes, targets: targets.to_vec(), labelled };
+        let (value, n_right) = apply_one(rows, &logits)?;
+        Ok(ClassLoss { value, n_labelled, n_right })
     }
 
     /// Loss, number of rows with the right class on top, and the gradient by the scores.
@@ -106,7 +117,7 @@ impl SegmentationLoss {
         classes: usize,
         targets: &[u16],
         labelled: &[u32],
-    ) -> (f64, f64, Vec<f32>) {
+    ) -> RowsOutcome {
         let column = |row: u32| usize::from(targets[row as usize]) - 1;
         // The probabilities of the labelled rows, one after another.
         let mut p = vec![0f32; labelled.len() * classes];
@@ -166,7 +177,36 @@ impl SegmentationLoss {
         for (&row, values) in labelled.iter().zip(rows) {
             gradient[row as usize * classes..][..classes].copy_from_slice(&values);
         }
-        (scale * entropy + self.lovasz * lovasz, n_right, gradient)
+        let loss = scale * entropy + self.lovasz * lovasz;
+        RowsOutcome { loss, n_right: n_right as usize, grad: gradient }
+    }
+}
+
+/// The loss of rows with these targets.
+pub(crate) struct LabelledRows {
+    pub(crate) loss: SegmentationLoss,
+    pub(crate) classes: usize,
+    pub(crate) targets: Vec<u16>,
+    /// Rows with a target, ascending.
+    pub(crate) labelled: Vec<u32>,
+}
+
+impl RowsLoss for LabelledRows {
+    fn name(&self) -> &'static str {
+        "segmentation_loss"
+    }
+
+    fn on_cpu(&self, scores: &[f32]) -> RowsOutcome {
+        self.loss.value_and_gradient(scores, self.classes, &self.targets, &self.labelled)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn on_cuda<'a>(
+        &self,
+        gpu: &Gpu<'a>,
+        scores: &View<'_>,
+    ) -> candle_core::Result<crate::cuda::RowsOutcome<Gpu<'a>>> {
+        crate::cuda::segmentation(gpu, self, scores)
     }
 }
 

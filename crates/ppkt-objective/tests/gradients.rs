@@ -88,7 +88,13 @@ fn any_number_of_threads_gives_the_same_bits() {
         let mut bits = Vec::new();
         for objective in objectives() {
             let (loss, a, b) = run(&*objective, &point, &pixel, dim).unwrap();
-            bits.extend([scalar(&loss), loss.retrieval_at_1].iter().chain(&a).chain(&b).map(|x| x.to_bits()));
+            bits.extend(
+                [scalar(&loss), loss.retrieval_at_1().unwrap()]
+                    .iter()
+                    .chain(&a)
+                    .chain(&b)
+                    .map(|x| x.to_bits()),
+            );
         }
         let (input, vars) = segmented(&few, &map, dim);
         let loss = PooledInfoNce::default().loss(&input).unwrap();

@@ -8,9 +8,13 @@
 
 #[cfg(feature = "devices")]
 mod devices;
+#[cfg(feature = "devices")]
+mod emulated_gpu;
 
 #[cfg(feature = "devices")]
 pub use devices::devices;
+#[cfg(feature = "devices")]
+pub use emulated_gpu::{EmulatedGpu, EmulatedMemory};
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

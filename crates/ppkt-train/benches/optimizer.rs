@@ -27,7 +27,7 @@ fn optimizer(c: &mut Criterion) {
         let gradients = Tensor::stack(&sums, 0).unwrap().sum_all().unwrap().backward().unwrap();
         for kind in [OptimizerKind::Sgd, OptimizerKind::Adamw] {
             let config = OptimizerConfig { kind, ..Default::default() };
-            let mut optimizer = Optimizer::new(&config, vars.clone());
+            let mut optimizer = Optimizer::new(&config, vars.clone()).unwrap();
             group.bench_function(format!("{kind:?} {name}"), |b| {
                 b.iter(|| optimizer.step(&gradients, 1e-6, 1.0).unwrap());
             });

@@ -3,6 +3,8 @@
 mod checkpoint;
 mod comparison;
 mod config;
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
 mod error;
 mod features;
 mod inference;
@@ -44,7 +46,7 @@ pub use metrics::{StageSeconds, StepMetrics};
 pub use model::{Model, Pass};
 pub use objective::{ObjectiveConfig, ObjectiveKind};
 pub use observer::{Observer, Quiet};
-pub use optimizer::{Optimizer, OptimizerConfig, OptimizerKind};
+pub use optimizer::{Optimizer, OptimizerConfig, OptimizerKind, StepReport};
 pub use pictures::{draw_features, file_name};
 pub use pretrain::{BeforeAfter, FirstLast, Summary, pretrain};
 pub use provenance::{DataFingerprint, Provenance};

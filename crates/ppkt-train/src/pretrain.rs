@@ -110,7 +110,7 @@ pub fn pretrain(
     }
     let loader = Loader::new(training, config.batch.clone(), config.seed)?;
     let model = Model::new(config, teacher.spec(), device)?;
-    let optimizer = Optimizer::new(&config.optimizer, model.store().trainable());
+    let optimizer = Optimizer::new(&config.optimizer, model.store().trainable())?;
     let held_out = ValidationSet::new(config, validation, &teacher, device, observer)?;
     teacher.tell(observer);
     // Only now, so that a run that cannot begin leaves no folder behind.
@@ -249,7 +249,8 @@ impl Run<'_> {
         let clock = Instant::now();
         line.lr = self.config.optimizer.lr * self.config.schedule.factor(step, self.config.steps);
         let rank = |name: &str| self.model.rank(name);
-        line.gradient_norm = self.optimizer.clipped_step(&grads, step, line.lr, share, rank)?;
+        let report = self.optimizer.clipped_step(&grads, line.lr, share)?;
+        line.gradient_norm = self.optimizer.checked_norm(&report, &grads, step, rank)?;
         // Before anything is saved: a checkpoint that cannot be used is worse than none.
         if let Some(layer) = self.model.faulty_tensor()? {
             return Err(TrainError::NotFinite { step, what: "parameter", layer });
@@ -293,7 +294,7 @@ impl Run<'_> {
         let grads = ppkt_sparse::backward(&loss.value)?;
         watch.lap(&mut seconds.backward);
         line.loss += value;
-        line.batch_retrieval_at_1 += f64::from(loss.retrieval_at_1);
+        line.batch_retrieval_at_1 += f64::from(loss.retrieval_at_1()?);
         line.pairs += pairs.len();
         line.points += batch.n_points;
         line.voxels += batch.coords.len();

@@ -46,7 +46,7 @@ impl Training {
         let store = VarStore::new(0);
         let net = MinkUNet::new(&CONFIG, store.builder(&Device::Cpu))?;
         let config = OptimizerConfig { lr: 0.01, dampening: 0.0, weight_decay: 0.0, ..Default::default() };
-        let optimizer = Optimizer::new(&config, store.trainable());
+        let optimizer = Optimizer::new(&config, store.trainable())?;
         Ok(Self { coords, features, labels, net, store, optimizer, lr: config.lr })
     }
 

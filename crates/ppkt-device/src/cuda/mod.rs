@@ -1,5 +1,6 @@
 //! NVIDIA GPUs: opening one, finding them, and kernels of our own.
 
+mod gpu;
 mod module;
 
 use candle_core::Device;
@@ -7,6 +8,9 @@ use candle_core::cuda_backend::cudarc::driver::{CudaContext, sys};
 
 use crate::{DeviceChoice, DeviceError, Finding};
 
+pub use candle_core::cuda_backend::CudaDevice;
+pub use candle_core::cuda_backend::cudarc::driver;
+pub use gpu::{CudaMemory, Gpu};
 pub use module::Module;
 
 /// Opens a GPU with one stream for all threads.

@@ -146,7 +146,7 @@ pub fn finetune(
         network.load(weights, &config.batch, &classes, observer)?;
     }
     let loader = Loader::new(clouds, frames, config.seed)?;
-    let optimizer = Optimizer::with_factors(&config.optimizer, network.trainable(config));
+    let optimizer = Optimizer::with_factors(&config.optimizer, network.trainable(config))?;
     let folder = match begun {
         Some(folder) => folder,
         None => RunFolder::create(out, &to_toml(config)?)?,
@@ -353,7 +353,8 @@ impl Run<'_> {
 
     fn update(&mut self, grads: &GradStore, share: f64, line: &mut FinetuneMetrics) -> Result<()> {
         let step = line.step;
-        line.gradient_norm = self.optimizer.clipped_step(grads, step, line.lr, share, |_| 0)?;
+        let report = self.optimizer.clipped_step(grads, line.lr, share)?;
+        line.gradient_norm = self.optimizer.checked_norm(&report, grads, step, |_| 0)?;
         // Before anything is saved: a checkpoint that cannot be used is worse than none.
         match self.network.faulty_tensor()? {
             Some(layer) => Err(TrainError::NotFinite { step, what: "parameter", layer }),
@@ -392,7 +393,7 @@ impl Run<'_> {
             other => other?,
         };
         line.loss += f64::from(loss.value.to_scalar::<f32>()?);
-        line.batch_accuracy += loss.accuracy;
+        line.batch_accuracy += loss.accuracy()?;
         line.labelled += loss.n_labelled;
         watch.lap(&mut line.seconds.objective);
         let grads = ppkt_sparse::backward(&loss.value)?;

@@ -1,0 +1,49 @@
+//! Memory of an optimiser, where its parameter is.
+
+use candle_core::Device;
+
+use super::no_kernel;
+use crate::error::Result;
+
+/// Momentum, or a moment, of one parameter.
+pub(crate) enum Moment {
+    Cpu(Vec<f32>),
+    #[cfg(feature = "cuda")]
+    Cuda(ppkt_device::cuda::CudaMemory<f32>, ppkt_device::cuda::CudaDevice),
+}
+
+impl Moment {
+    /// `n` zeros.
+    pub(super) fn zeros(n: usize, device: &Device) -> Result<Self> {
+        match device {
+            Device::Cpu => Ok(Self::Cpu(vec![0.0; n])),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(device) => {
+                Ok(Self::Cuda(ppkt_device::cuda::Gpu::new(device).zeros(n)?, device.clone()))
+            }
+            device => Err(no_kernel(device)),
+        }
+    }
+
+    /// A copy of values.
+    pub(super) fn of(values: Vec<f32>, device: &Device) -> Result<Self> {
+        match device {
+            Device::Cpu => Ok(Self::Cpu(values)),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(device) => {
+                use ppkt_device::Compute;
+                Ok(Self::Cuda(ppkt_device::cuda::Gpu::new(device).upload(&values)?, device.clone()))
+            }
+            device => Err(no_kernel(device)),
+        }
+    }
+
+    /// The values, on the CPU.
+    pub(super) fn values(&self) -> Result<Vec<f32>> {
+        match self {
+            Self::Cpu(values) => Ok(values.clone()),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(values, device) => Ok(ppkt_device::cuda::Gpu::new(device).download(values)?),
+        }
+    }
+}
