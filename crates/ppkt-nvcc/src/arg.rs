@@ -24,9 +24,9 @@ macro_rules! elements {
     )*};
 }
 
-elements!(u8 i8 u16 i16 u32 i32 u64 i64 f32 f64);
+elements!(u8 i8 u16 i16 u32 i32 u64 i64 f32 f64 half::bf16 half::f16);
 
-/// An argument of a kernel. Elements of 16-bit floats travel as their bits, [`u16`].
+/// An argument of a kernel.
 pub struct Arg<'a>(pub(crate) Kind<'a>);
 
 /// What happens to an array after the launch: its bytes are given back.

@@ -2,6 +2,8 @@
 //!
 //! They have no gradients of their own.
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 
 use crate::conv::{Conv, last, side, slice};
@@ -131,5 +133,10 @@ impl CustomOp1 for OfBias {
     fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> Result<(CpuStorage, Shape)> {
         let (rows, channels) = l.shape().dims2()?;
         Ok((CpuStorage::F32(column_sums(slice(s, l)?, rows, channels)), self.shape.clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, s: &CudaStorage, l: &Layout) -> Result<(CudaStorage, Shape)> {
+        Ok((crate::cuda::ops::column_sums((s, l))?, self.shape.clone()))
     }
 }

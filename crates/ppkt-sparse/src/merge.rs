@@ -1,7 +1,11 @@
 //! Voxels that are given more than once, merged into one row.
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor};
 
+#[cfg(feature = "cuda")]
+use crate::cuda::{Merging, ops};
 use crate::rows::{cpu_view, f32_slice, map_blocks_mut, of_rows};
 use crate::tensor::check_rows;
 use crate::{CoordinateManager, Coords, SparseError, SparseTensor};
@@ -93,6 +97,14 @@ impl Merged {
     }
 }
 
+#[cfg(feature = "cuda")]
+impl Merged {
+    fn merging(&self) -> Merging<'_> {
+        let Self { merge, row_of_input, starts, inputs } = self;
+        Merging { starts, inputs, row_of_input, mean: *merge == Merge::Mean }
+    }
+}
+
 impl CustomOp1 for Merged {
     fn name(&self) -> &'static str {
         OP
@@ -118,8 +130,17 @@ impl CustomOp1 for Merged {
         Ok((CpuStorage::F32(y), Shape::from((rows, c))))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, x: &CudaStorage, l: &Layout) -> Result<(CudaStorage, Shape)> {
+        ops::merge(self.merging(), (x, l))
+    }
+
     fn bwd(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         let grad = grad.contiguous()?;
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            return ops::merge_gradient(self.merging(), &grad).map(Some);
+        }
         let gs = cpu_view(OP, &grad)?;
         let (n, c) = x.dims2()?;
         let mut dx = vec![0f32; n * c];

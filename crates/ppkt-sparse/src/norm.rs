@@ -1,10 +1,14 @@
 //! Batch normalisation with its parameters and running statistics.
 
-use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Tensor};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
+use candle_core::{CpuStorage, DType, InplaceOp1, InplaceOp2, Layout, Tensor};
 use candle_nn::{Init, VarBuilder};
 
+#[cfg(feature = "cuda")]
+use crate::cuda::ops;
 use crate::norm_kernel::{Moments, batch_moments, running_moments};
-use crate::norm_op::{Statistics, batch_norm};
+use crate::norm_op::{Statistics, Used, batch_norm};
 use crate::{SparseError, SparseTensor};
 
 /// The share of a new batch in the running statistics that PyTorch takes by default.
@@ -111,16 +115,18 @@ impl BatchNorm {
         train: bool,
     ) -> Result<SparseTensor, SparseError> {
         let statistics = self.statistics(x.len(), x.stride(), train)?;
-        let (y, moments) =
-            batch_norm(x.features(), &self.weight, &self.bias, residual, relu, statistics, EPS)?;
+        let (y, used) = batch_norm(x.features(), &self.weight, &self.bias, residual, relu, statistics, EPS)?;
         if train {
-            self.move_running(moments)?;
+            self.move_running(used)?;
         }
         x.with_features(y)
     }
 
     fn statistics(&self, rows: usize, stride: u32, train: bool) -> Result<Statistics, SparseError> {
-        if !train {
+        if !train && !self.running_mean.device().is_cpu() {
+            let (mean, var) = (self.running_mean.clone(), self.running_var.clone());
+            Ok(Statistics::RunningOnDevice { mean, var })
+        } else if !train {
             Ok(Statistics::Running { mean: self.running_mean.to_vec1()?, var: self.running_var.to_vec1()? })
         } else if rows < 2 {
             Err(SparseError::TooFewRows { op: "batch norm", rows, stride })
@@ -134,9 +140,12 @@ impl BatchNorm {
         let c = self.weight.elem_count();
         match self.statistics(x.len() / c.max(1), stride, train)? {
             Statistics::Running { mean, var } => Ok(running_moments(&mean, &var, EPS)),
+            Statistics::RunningOnDevice { .. } => {
+                Err(candle_core::Error::msg("a tape is of the processor; this norm is on a GPU").into())
+            }
             Statistics::Batch => {
                 let moments = batch_moments(x, c, EPS);
-                self.move_running(moments.clone())?;
+                self.move_running(Used::Host(moments.clone()))?;
                 Ok(moments)
             }
         }
@@ -147,10 +156,18 @@ impl BatchNorm {
         (&self.weight, &self.bias)
     }
 
-    fn move_running(&self, moments: Moments) -> Result<(), SparseError> {
+    fn move_running(&self, used: Used) -> Result<(), SparseError> {
         let momentum = self.momentum;
-        self.running_mean.inplace_op1(&Move { batch: moments.mean, momentum })?;
-        self.running_var.inplace_op1(&Move { batch: moments.unbiased_var, momentum })?;
+        match used {
+            Used::Host(moments) => {
+                self.running_mean.inplace_op1(&Move { batch: moments.mean, momentum })?;
+                self.running_var.inplace_op1(&Move { batch: moments.unbiased_var, momentum })?;
+            }
+            Used::Device(moments) => {
+                self.running_mean.inplace_op2(&moments.get(0)?, &MoveOnDevice { momentum })?;
+                self.running_var.inplace_op2(&moments.get(2)?, &MoveOnDevice { momentum })?;
+            }
+        }
         if let Some(batches) = &self.batches {
             batches.inplace_op1(&Count)?;
         }
@@ -182,6 +199,33 @@ impl InplaceOp1 for Move {
     }
 }
 
+/// As [`Move`], of numbers in the memory of the device.
+struct MoveOnDevice {
+    #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "no device without a feature"))]
+    momentum: f64,
+}
+
+impl InplaceOp2 for MoveOnDevice {
+    fn name(&self) -> &'static str {
+        "running statistics"
+    }
+
+    fn cpu_fwd(&self, _: &mut CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> candle_core::Result<()> {
+        candle_core::bail!("running statistics on the processor, and a batch's on another device")
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        running: &mut CudaStorage,
+        running_layout: &Layout,
+        batch: &CudaStorage,
+        batch_layout: &Layout,
+    ) -> candle_core::Result<()> {
+        ops::move_running((running, running_layout), (batch, batch_layout), self.momentum)
+    }
+}
+
 /// One more batch.
 struct Count;
 
@@ -196,5 +240,10 @@ impl InplaceOp1 for Count {
             all[a..b].iter_mut().for_each(|n| *n += 1);
         }
         Ok(())
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, storage: &mut CudaStorage, layout: &Layout) -> candle_core::Result<()> {
+        ops::count((storage, layout))
     }
 }

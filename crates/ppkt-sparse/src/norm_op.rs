@@ -2,8 +2,12 @@
 
 use std::sync::{Arc, OnceLock};
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Device, Layout, Result, Shape, Tensor};
 
+#[cfg(feature = "cuda")]
+use crate::cuda::ops;
 use crate::norm_kernel::{Moments, NormBackward, batch_moments, normalise, running_moments};
 use crate::rows::{cpu_view, f32_slice};
 
@@ -11,11 +15,23 @@ const OP: &str = "batch norm";
 
 /// Where mean and variance come from.
 #[derive(Debug, Clone)]
+#[cfg_attr(not(feature = "cuda"), allow(dead_code, reason = "without a feature there is no device"))]
 pub(crate) enum Statistics {
     /// From the rows themselves: training.
     Batch,
     /// From earlier training: evaluation. `[C]` each.
     Running { mean: Vec<f32>, var: Vec<f32> },
+    /// The same in the memory of the device, which is never waited for.
+    RunningOnDevice { mean: Tensor, var: Tensor },
+}
+
+/// The moments that rows were normalised with.
+#[derive(Debug, Clone)]
+#[cfg_attr(not(feature = "cuda"), allow(dead_code, reason = "without a feature there is no device"))]
+pub(crate) enum Used {
+    Host(Moments),
+    /// `[3, C]` on the device: mean, 1 / standard deviation, unbiased variance.
+    Device(Tensor),
 }
 
 /// Normalises the rows of `x`; returns the result and the moments it used.
@@ -30,7 +46,7 @@ pub(crate) fn batch_norm(
     relu: bool,
     statistics: Statistics,
     eps: f64,
-) -> Result<(Tensor, Moments)> {
+) -> Result<(Tensor, Used)> {
     let (_, c) = x.dims2()?;
     if gamma.dims1()? != c || beta.dims1()? != c || c == 0 {
         candle_core::bail!(
@@ -50,7 +66,7 @@ pub(crate) fn batch_norm(
         Some(r) => candle_core::bail!("{OP}: residual {:?} added to {:?}", r.shape(), x.shape()),
     };
     match used.get() {
-        Some(moments) => Ok((y, Moments::clone(moments))),
+        Some(used) => Ok((y, used.clone())),
         None => candle_core::bail!("{OP}: no moments were computed"),
     }
 }
@@ -60,18 +76,42 @@ struct NormOp {
     statistics: Statistics,
     eps: f64,
     /// Set by forward, read by backward and by the caller.
-    used: Arc<OnceLock<Moments>>,
+    used: Arc<OnceLock<Used>>,
 }
 
 impl NormOp {
-    fn forward(&self, x: &[f32], affine: &[f32], residual: Option<&[f32]>) -> CpuStorage {
+    fn forward(&self, x: &[f32], affine: &[f32], residual: Option<&[f32]>) -> Result<CpuStorage> {
         let c = affine.len() / 2;
         let (gamma, beta) = affine.split_at(c);
-        let moments = self.used.get_or_init(|| match &self.statistics {
+        let moments = match &self.statistics {
             Statistics::Batch => batch_moments(x, c, self.eps),
             Statistics::Running { mean, var } => running_moments(mean, var, self.eps),
-        });
-        CpuStorage::F32(normalise(x, moments, gamma, beta, residual, self.relu))
+            Statistics::RunningOnDevice { .. } => {
+                candle_core::bail!("{OP}: features on the processor, statistics on another device")
+            }
+        };
+        let y = normalise(x, &moments, gamma, beta, residual, self.relu);
+        self.used.get_or_init(|| Used::Host(moments));
+        Ok(CpuStorage::F32(y))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn forward_on_cuda(
+        &self,
+        x: (&CudaStorage, &Layout),
+        affine: (&CudaStorage, &Layout),
+        residual: Option<(&CudaStorage, &Layout)>,
+    ) -> Result<(CudaStorage, Shape)> {
+        let moments = match &self.statistics {
+            Statistics::Batch => ops::batch_moments(x, self.eps)?,
+            Statistics::RunningOnDevice { mean, var } => ops::running_moments(mean, var, self.eps)?,
+            Statistics::Running { .. } => {
+                candle_core::bail!("{OP}: features on a GPU, statistics on the processor")
+            }
+        };
+        let y = ops::normalise(x, &moments, affine, residual, self.relu)?;
+        self.used.get_or_init(|| Used::Device(moments));
+        Ok(y)
     }
 
     /// Gradients of x, gamma|beta and the residual.
@@ -83,12 +123,34 @@ impl NormOp {
         y: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let Some(moments) = self.used.get() else {
-            candle_core::bail!("{OP}: backward before forward");
-        };
         let (n, c) = x.dims2()?;
         let grad = grad.contiguous()?;
         let (want_dx, want_dresidual) = (x.track_op(), residual.is_some_and(Tensor::track_op));
+        let moments = match self.used.get() {
+            Some(Used::Host(moments)) => moments,
+            #[cfg(feature = "cuda")]
+            Some(Used::Device(moments)) if x.device().is_cuda() => {
+                let (relu, batch_statistics) = (self.relu, matches!(self.statistics, Statistics::Batch));
+                let grad = &grad;
+                let (dx, daffine, dresidual) = ops::NormBackward {
+                    x,
+                    y,
+                    grad,
+                    moments,
+                    affine,
+                    relu,
+                    batch_statistics,
+                    want_dx,
+                    want_dresidual,
+                }
+                .run()?;
+                return Ok((dx, affine.track_op().then_some(daffine), dresidual));
+            }
+            Some(Used::Device(_)) => {
+                candle_core::bail!("{OP}: no backward pass on {:?}", x.device().location())
+            }
+            None => candle_core::bail!("{OP}: backward before forward"),
+        };
         let grads = {
             let (xs, ys) = (cpu_view(OP, x)?, cpu_view(OP, y)?);
             let (gs, affine) = (cpu_view(OP, &grad)?, cpu_view(OP, affine)?);
@@ -130,8 +192,19 @@ impl CustomOp2 for NormOp {
         a: &CpuStorage,
         la: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let y = self.forward(f32_slice(OP, x, lx)?, f32_slice(OP, a, la)?, None);
+        let y = self.forward(f32_slice(OP, x, lx)?, f32_slice(OP, a, la)?, None)?;
         Ok((y, lx.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        lx: &Layout,
+        a: &CudaStorage,
+        la: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        self.forward_on_cuda((x, lx), (a, la), None)
     }
 
     fn bwd(
@@ -161,8 +234,21 @@ impl CustomOp3 for NormOp {
         lr: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let residual = f32_slice(OP, r, lr)?;
-        let y = self.forward(f32_slice(OP, x, lx)?, f32_slice(OP, a, la)?, Some(residual));
+        let y = self.forward(f32_slice(OP, x, lx)?, f32_slice(OP, a, la)?, Some(residual))?;
         Ok((y, lx.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        x: &CudaStorage,
+        lx: &Layout,
+        a: &CudaStorage,
+        la: &Layout,
+        r: &CudaStorage,
+        lr: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        self.forward_on_cuda((x, lx), (a, la), Some((r, lr)))
     }
 
     fn bwd(

@@ -3,10 +3,14 @@
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor};
 use rayon::prelude::*;
 
 use crate::conv::{slice, with_slices};
+#[cfg(feature = "cuda")]
+use crate::cuda::ops;
 use crate::kernel_map::{BLOCK, KernelMap, PairLists};
 use crate::{ConvSpec, SparseError, SparseTensor};
 
@@ -80,14 +84,25 @@ pub(crate) enum Reduction {
 
 fn local(x: &SparseTensor, spec: ConvSpec, reduction: Reduction) -> Result<SparseTensor, SparseError> {
     let map = x.manager().kernel_map(x.stride(), spec)?;
-    let features =
-        x.features().contiguous()?.apply_op1(Local { map, reduction, largest: OnceLock::new() })?;
+    let features = x.features().contiguous()?.apply_op1(Local {
+        map,
+        reduction,
+        largest: OnceLock::new(),
+        #[cfg(feature = "cuda")]
+        largest_on_device: OnceLock::new(),
+    })?;
     SparseTensor::on(x.manager(), x.stride() * spec.stride as u32, features)
 }
 
 fn global(x: &SparseTensor, reduction: Reduction) -> Result<Tensor, SparseError> {
     let items = (0..x.batch_size()).map(|item| x.coordinate_set().batch_rows(item)).collect();
-    Ok(x.features().contiguous()?.apply_op1(Global { items, reduction, largest: OnceLock::new() })?)
+    Ok(x.features().contiguous()?.apply_op1(Global {
+        items,
+        reduction,
+        largest: OnceLock::new(),
+        #[cfg(feature = "cuda")]
+        largest_on_device: OnceLock::new(),
+    })?)
 }
 
 /// Takes a value into a running maximum and notes where it came from.
@@ -106,6 +121,9 @@ struct Local {
     reduction: Reduction,
     /// For [`Reduction::Max`]: the row that each value of the result came from.
     largest: OnceLock<Vec<u32>>,
+    /// The same in the memory of a GPU.
+    #[cfg(feature = "cuda")]
+    largest_on_device: OnceLock<Tensor>,
 }
 
 impl Local {
@@ -212,8 +230,22 @@ impl CustomOp1 for Local {
         Ok((CpuStorage::F32(out), (lists.n_target, channels).into()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, storage: &CudaStorage, layout: &Layout) -> candle_core::Result<(CudaStorage, Shape)> {
+        let (y, shape, largest) = ops::local_pool(&self.map, self.reduction, (storage, layout))?;
+        if let Some(largest) = largest {
+            self.largest_on_device.get_or_init(|| largest);
+        }
+        Ok((y, shape))
+    }
+
     fn bwd(&self, x: &Tensor, _res: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
         let grad = grad.contiguous()?;
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            let largest = self.largest_on_device.get();
+            return ops::local_pool_gradient(&self.map, self.reduction, &grad, largest).map(Some);
+        }
         let dx = with_slices([&grad], |[grad]| self.backward(grad, x.dims()[1]))?;
         Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))
     }
@@ -225,6 +257,9 @@ struct Global {
     reduction: Reduction,
     /// For [`Reduction::Max`]: the row that each value of the result came from.
     largest: OnceLock<Vec<u32>>,
+    /// The same in the memory of a GPU.
+    #[cfg(feature = "cuda")]
+    largest_on_device: OnceLock<Tensor>,
 }
 
 /// Rows that are summed by one thread; sums of such chunks are added in order, whatever the number of threads.
@@ -310,8 +345,23 @@ impl CustomOp1 for Global {
         Ok((CpuStorage::F32(out), (self.items.len(), channels).into()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, storage: &CudaStorage, layout: &Layout) -> candle_core::Result<(CudaStorage, Shape)> {
+        let (y, shape, largest) = ops::global_pool(&self.items, self.reduction, (storage, layout))?;
+        if let Some(largest) = largest {
+            self.largest_on_device.get_or_init(|| largest);
+        }
+        Ok((y, shape))
+    }
+
     fn bwd(&self, x: &Tensor, _res: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
         let grad = grad.contiguous()?;
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            let largest = self.largest_on_device.get();
+            return ops::global_pool_gradient(&self.items, self.reduction, x.dim(0)?, &grad, largest)
+                .map(Some);
+        }
         let (rows, channels) = x.dims2()?;
         let dx = with_slices([&grad], |[grad]| self.backward(grad, rows, channels))?;
         Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))

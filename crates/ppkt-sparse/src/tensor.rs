@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 
 use crate::{CoordinateManager, Coords, SparseError};
 
@@ -51,7 +51,7 @@ impl SparseTensor {
         let features = if order.iter().enumerate().all(|(i, &o)| i == o as usize) {
             features
         } else {
-            features.index_select(&Tensor::from_slice(order, order.len(), &Device::Cpu)?, 0)?
+            features.index_select(&Tensor::from_slice(order, order.len(), features.device())?, 0)?
         };
         let manager = CoordinateManager::new(coords);
         let coords = manager.coarser(1, 1)?;
@@ -141,7 +141,13 @@ impl SparseTensor {
 }
 
 pub(crate) fn check_rows(op: &'static str, features: &Tensor, rows: usize) -> Result<(), SparseError> {
-    let ok = matches!(features.dims(), [n, _] if *n == rows) && features.dtype() == DType::F32;
+    let known = match features.dtype() {
+        DType::F32 => true,
+        // On a GPU the convolutions' operands may be kept in the type that its tensor cores multiply.
+        DType::BF16 => !features.device().is_cpu(),
+        _ => false,
+    };
+    let ok = matches!(features.dims(), [n, _] if *n == rows) && known;
     if !ok {
         let expected = format!("[{rows}, channels] and type f32 (it is {:?})", features.dtype());
         return Err(SparseError::Shape { op, what: "features", expected, got: features.dims().to_vec() });

@@ -1,7 +1,11 @@
 //! Rows of length one.
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor};
 
+#[cfg(feature = "cuda")]
+use crate::cuda::ops;
 use crate::rows::{cpu_view, f32_slice, map_blocks_mut, of_rows};
 
 /// Below this length a row has no direction.
@@ -50,9 +54,18 @@ impl CustomOp1 for UnitNorm {
         Ok((CpuStorage::F32(y), l.shape().clone()))
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, x: &CudaStorage, l: &Layout) -> Result<(CudaStorage, Shape)> {
+        ops::unit((x, l))
+    }
+
     /// `dx = (g - y (y·g)) / |x|`.
     fn bwd(&self, x: &Tensor, y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         let grad = grad.contiguous()?;
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            return ops::unit_gradient(x, y, &grad).map(Some);
+        }
         let (xs, ys, gs) = (cpu_view(OP, x)?, cpu_view(OP, y)?, cpu_view(OP, &grad)?);
         let (n, c) = x.dims2()?;
         let mut dx = vec![0f32; n * c];

@@ -18,9 +18,15 @@ macro_rules! module {
 impl Source {
     fn module(self) -> &'static Module {
         static MAP: Module = module!("map");
+        static NORM: Module = module!("norm");
+        static POOL: Module = module!("pool");
+        static ROWS: Module = module!("rows");
         static SORT: Module = module!("sort");
         match self {
             Self::Map => &MAP,
+            Self::Norm => &NORM,
+            Self::Pool => &POOL,
+            Self::Rows => &ROWS,
             Self::Sort => &SORT,
         }
     }
@@ -70,7 +76,7 @@ impl Gpu for CudaDevice {
         if values.is_empty() { self.uninit(0) } else { self.clone_htod(values) }
     }
 
-    fn view<'a, T: Number>(slice: &'a CudaSlice<T>) -> DeviceView<'a, T> {
+    fn view<T: Number>(slice: &CudaSlice<T>) -> DeviceView<'_, T> {
         part(slice, 0)
     }
 

@@ -7,16 +7,31 @@ use ppkt_nvcc::{Arg, Emulated};
 
 use super::gpu::{Geometry, Gpu, Number, Scalar, Source};
 
-static KERNELS: LazyLock<Option<Emulated>> =
-    LazyLock::new(|| Emulated::build(&["map", "sort"].map(|stem| format!("src/cuda/{stem}.cu"))));
+/// A source's kernels, which are compiled when they are first asked for.
+fn kernels(source: Source) -> Option<&'static Emulated> {
+    macro_rules! compiled {
+        ($stem:literal) => {{
+            static KERNELS: LazyLock<Option<Emulated>> =
+                LazyLock::new(|| Emulated::build(&[concat!("src/cuda/", $stem, ".cu")]));
+            KERNELS.as_ref()
+        }};
+    }
+    match source {
+        Source::Map => compiled!("map"),
+        Source::Norm => compiled!("norm"),
+        Source::Pool => compiled!("pool"),
+        Source::Rows => compiled!("rows"),
+        Source::Sort => compiled!("sort"),
+    }
+}
 
 /// A GPU that is none.
-pub(crate) struct Processor(&'static Emulated);
+pub(crate) struct Processor(());
 
 impl Processor {
     /// `None`, with the reason printed, on a machine that cannot run kernels.
     pub(crate) fn new() -> Option<Self> {
-        KERNELS.as_ref().map(Self)
+        kernels(Source::Sort).map(|_| Self(()))
     }
 }
 
@@ -38,7 +53,7 @@ impl Gpu for Processor {
         Ok(values.to_vec())
     }
 
-    fn view<'a, T: Number>(slice: &'a Vec<T>) -> &'a [T] {
+    fn view<T: Number>(slice: &Vec<T>) -> &[T] {
         slice
     }
 
@@ -67,14 +82,17 @@ impl Gpu for Processor {
         }
     }
 
-    fn launch(&self, _: Source, kernel: &str, geometry: Geometry, mut args: Vec<Arg<'_>>) -> Result<()> {
+    fn launch(&self, source: Source, kernel: &str, geometry: Geometry, mut args: Vec<Arg<'_>>) -> Result<()> {
+        let Some(kernels) = kernels(source) else {
+            candle_core::bail!("no compiler for {source:?}");
+        };
         let [grid, block] = [geometry.grid, geometry.block].map(|[x, y, z]| (x, y, z));
         let shared = geometry.shared_bytes as usize;
         if kernel == "map_blocks" {
             // Which slot a block gets depends on who comes first; what is found in the table does not.
-            self.0.launch_once(kernel, grid, block, shared, &mut args);
+            kernels.launch_once(kernel, grid, block, shared, &mut args);
         } else {
-            self.0.launch(kernel, grid, block, shared, &mut args);
+            kernels.launch(kernel, grid, block, shared, &mut args);
         }
         Ok(())
     }

@@ -24,11 +24,34 @@ impl Number for i64 {}
 impl Number for u64 {}
 impl Number for f32 {}
 impl Number for f64 {}
+impl Number for half::bf16 {}
+
+/// What features are made of; arithmetic is in f32.
+pub(crate) trait Feature: Number {
+    /// The end of the names of its kernels.
+    const NAME: &'static str;
+}
+
+impl Feature for f32 {
+    const NAME: &'static str = "f32";
+}
+
+impl Feature for half::bf16 {
+    const NAME: &'static str = "bf16";
+}
+
+/// The name of a kernel for a type of features.
+pub(crate) fn kernel<T: Feature>(name: &str) -> String {
+    format!("{name}_{}", T::NAME)
+}
 
 /// A source of kernels, by its stem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
     Map,
+    Norm,
+    Pool,
+    Rows,
     Sort,
 }
 
@@ -44,6 +67,11 @@ impl Geometry {
     /// Blocks along one axis.
     pub(crate) fn line(blocks: usize, threads: u32) -> Self {
         Self { grid: [blocks as u32, 1, 1], block: [threads, 1, 1], shared_bytes: 0 }
+    }
+
+    /// The same blocks, each of other threads.
+    pub(crate) fn with_block(self, block: [u32; 3]) -> Self {
+        Self { block, ..self }
     }
 
     /// A thread for each of `n`.
@@ -125,6 +153,12 @@ pub(crate) struct Launch<'a, G: Gpu> {
 impl<'a, G: Gpu> Launch<'a, G> {
     pub(crate) fn on(gpu: &'a G) -> Self {
         Self { gpu, args: Vec::new() }
+    }
+
+    /// An argument that is at hand.
+    pub(crate) fn arg(mut self, arg: G::Arg<'a>) -> Self {
+        self.args.push(arg);
+        self
     }
 
     /// An array that is read.

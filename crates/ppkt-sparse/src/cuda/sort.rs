@@ -26,6 +26,9 @@ impl Key for u64 {
     const SCATTER: &'static str = "sort_scatter_u64";
 }
 
+/// Sorted keys, and of each where it came from.
+type Sorted<G, K> = (<G as Gpu>::Slice<K>, <G as Gpu>::Slice<u32>);
+
 /// Sorts `n` keys by their lowest `bits` bits; equal ones keep their order. Returns the sorted keys, and of each where
 /// it came from; `None` where there is nothing to sort by.
 pub(crate) fn sort<G: Gpu, K: Key>(
@@ -33,7 +36,7 @@ pub(crate) fn sort<G: Gpu, K: Key>(
     keys: G::View<'_, K>,
     n: usize,
     bits: u32,
-) -> Result<Option<(G::Slice<K>, G::Slice<u32>)>> {
+) -> Result<Option<Sorted<G, K>>> {
     let mut sorted = None;
     for shift in (0..bits).step_by(BITS as usize) {
         sorted = Some(match &sorted {
@@ -51,7 +54,7 @@ fn pass<G: Gpu, K: Key>(
     values: Option<G::View<'_, u32>>,
     n: usize,
     shift: u32,
-) -> Result<(G::Slice<K>, G::Slice<u32>)> {
+) -> Result<Sorted<G, K>> {
     let tiles = n.div_ceil(TILE);
     let geometry = Geometry::line(tiles, THREADS);
     let mut offsets = gpu.uninit::<u32>(256 * tiles)?;

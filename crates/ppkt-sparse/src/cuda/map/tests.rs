@@ -4,26 +4,8 @@ use std::sync::Arc;
 
 use super::*;
 use crate::cuda::emulated::Processor;
+use crate::cuda::samples::sheet;
 use crate::{CoordinateManager, Coords, KernelMap};
-
-/// A wavy sheet in each of two batch items, and some voxels at the ends of the range.
-fn sheet(edge: i32) -> Vec<[i32; 4]> {
-    let mut voxels = Vec::new();
-    for b in [0, 2] {
-        for x in 0..edge {
-            for y in 0..edge {
-                let z = (x * x + 3 * y + b) % 7 / 2;
-                voxels.push([b, x - edge / 2, y - 3, z - 2]);
-            }
-        }
-    }
-    voxels.extend([
-        [1, -131_072, -131_072, 131_071],
-        [1, 131_071, 131_071, 131_071],
-        [1, 131_070, 131_071, 131_071],
-    ]);
-    voxels
-}
 
 fn check(gpu: &Processor, map: &KernelMap, (fine, coarse): (&Coords, &Coords), direction: Direction) {
     let (target, source) = match direction {

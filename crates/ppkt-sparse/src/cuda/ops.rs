@@ -1,0 +1,300 @@
+//! The operations of the crate on tensors of a GPU: the bodies of `cuda_fwd`, and of backward passes.
+
+use candle_core::cuda::CudaDevice;
+use candle_core::cuda::cudarc::driver::CudaSlice;
+use candle_core::{CudaStorage, Layout, Result, Shape, Tensor};
+
+use super::gpu::Gpu;
+use super::rows::{self, Merging, Rows};
+use super::tensors::{by_type, rows as rows_of, tensor, view, with_storages};
+use super::{norm, pool};
+use crate::conv::Direction;
+use crate::cuda::map::Table;
+use crate::kernel_map::KernelMap;
+use crate::pool::Reduction;
+
+/// A storage and where a tensor lies in it.
+type Operand<'a> = (&'a CudaStorage, &'a Layout);
+
+fn storage<T: candle_core::cuda::CudaDType>(slice: CudaSlice<T>, device: &CudaDevice) -> CudaStorage {
+    CudaStorage::wrap_cuda_slice(slice, device.clone())
+}
+
+/// As [`crate::dense`]'s ReLU.
+pub(crate) fn relu((x, l): Operand<'_>) -> Result<(CudaStorage, Shape)> {
+    by_type!("relu", x, T => {
+        let y = rows::relu::<CudaDevice, T>(&x.device, view("relu", (x, l))?, l.shape().elem_count())?;
+        Ok((storage(y, &x.device), l.shape().clone()))
+    })
+}
+
+pub(crate) fn relu_gradient(y: &Tensor, grad: &Tensor) -> Result<Tensor> {
+    with_storages("relu", [y, grad], |[y, g]| {
+        by_type!("relu", y.0, T => {
+            let elements = y.1.shape().elem_count();
+            let (ys, gs) = (view::<T>("relu", y)?, view("relu", g)?);
+            let dx = rows::relu_gradient::<CudaDevice, T>(&y.0.device, ys, gs, elements)?;
+            Ok(tensor(dx, &y.0.device, y.1.shape()))
+        })
+    })
+}
+
+/// Two tensors side by side.
+pub(crate) fn cat(a: Operand<'_>, b: Operand<'_>) -> Result<(CudaStorage, Shape)> {
+    let (Rows { n, channels: ca }, cb) = (rows_of(a.1)?, rows_of(b.1)?.channels);
+    by_type!("cat", a.0, T => {
+        let (left, right) = ((view::<T>("cat", a)?, ca), (view("cat", b)?, cb));
+        let out = rows::cat::<CudaDevice, T>(&a.0.device, left, right, n)?;
+        Ok((storage(out, &a.0.device), Shape::from((n, ca + cb))))
+    })
+}
+
+/// The columns `first..first + width`.
+pub(crate) fn columns(x: &Tensor, first: usize, width: usize) -> Result<Tensor> {
+    with_storages("cat", [x], |[x]| {
+        by_type!("cat", x.0, T => {
+            let rows = rows_of(x.1)?;
+            let out =
+                rows::columns::<CudaDevice, T>(&x.0.device, view("cat", x)?, rows, (first, width))?;
+            Ok(tensor(out, &x.0.device, (rows.n, width)))
+        })
+    })
+}
+
+/// The sum over rows, `[C]` in f32.
+pub(crate) fn column_sums((x, l): Operand<'_>) -> Result<CudaStorage> {
+    by_type!("sum over rows", x, T => {
+        let sums =
+            rows::column_sums::<CudaDevice, T>(&x.device, view("sum over rows", (x, l))?, rows_of(l)?)?;
+        Ok(storage(sums, &x.device))
+    })
+}
+
+pub(crate) fn unit((x, l): Operand<'_>) -> Result<(CudaStorage, Shape)> {
+    by_type!("unit norm", x, T => {
+        let y = rows::unit::<CudaDevice, T>(&x.device, view("unit norm", (x, l))?, rows_of(l)?)?;
+        Ok((storage(y, &x.device), l.shape().clone()))
+    })
+}
+
+pub(crate) fn unit_gradient(x: &Tensor, y: &Tensor, grad: &Tensor) -> Result<Tensor> {
+    with_storages("unit norm", [x, y, grad], |all| {
+        let [(x, l), ..] = all;
+        by_type!("unit norm", x, T => {
+            let [x_view, y_view, g_view] = all;
+            let views =
+                [view::<T>("unit norm", x_view)?, view("unit norm", y_view)?, view("unit norm", g_view)?];
+            let dx = rows::unit_gradient::<CudaDevice, T>(&x.device, views, rows_of(l)?)?;
+            Ok(tensor(dx, &x.device, l.shape()))
+        })
+    })
+}
+
+pub(crate) fn merge(merging: Merging<'_>, (x, l): Operand<'_>) -> Result<(CudaStorage, Shape)> {
+    let channels = rows_of(l)?.channels;
+    let y = merging.forward(&x.device, view("merge", (x, l))?, channels)?;
+    Ok((storage(y, &x.device), Shape::from((merging.starts.len() - 1, channels))))
+}
+
+pub(crate) fn merge_gradient(merging: Merging<'_>, grad: &Tensor) -> Result<Tensor> {
+    with_storages("merge", [grad], |[g]| {
+        let channels = rows_of(g.1)?.channels;
+        let dx = merging.backward(&g.0.device, view("merge", g)?, channels)?;
+        Ok(tensor(dx, &g.0.device, (merging.row_of_input.len(), channels)))
+    })
+}
+
+const NORM: &str = "batch norm";
+
+/// Moments `[3, C]` of the rows of `x`.
+pub(crate) fn batch_moments((x, l): Operand<'_>, eps: f64) -> Result<Tensor> {
+    let rows = rows_of(l)?;
+    by_type!(NORM, x, T => {
+        let moments = norm::batch_moments::<CudaDevice, T>(&x.device, view(NORM, (x, l))?, rows, eps)?;
+        Ok(tensor(moments, &x.device, (3, rows.channels)))
+    })
+}
+
+/// The same of running statistics.
+pub(crate) fn running_moments(mean: &Tensor, var: &Tensor, eps: f64) -> Result<Tensor> {
+    with_storages(NORM, [mean, var], |[mean, var]| {
+        let channels = mean.1.shape().elem_count();
+        let device = &mean.0.device;
+        let moments = norm::running_moments(device, view(NORM, mean)?, view(NORM, var)?, channels, eps)?;
+        Ok(tensor(moments, device, (3, channels)))
+    })
+}
+
+pub(crate) fn normalise(
+    (x, l): Operand<'_>,
+    moments: &Tensor,
+    affine: Operand<'_>,
+    residual: Option<Operand<'_>>,
+    relu: bool,
+) -> Result<(CudaStorage, Shape)> {
+    with_storages(NORM, [moments], |[moments]| {
+        by_type!(NORM, x, T => {
+            let residual = residual.map(|r| view::<T>(NORM, r)).transpose()?;
+            let (xs, moments, affine) = (view(NORM, (x, l))?, view(NORM, moments)?, view(NORM, affine)?);
+            let y = norm::normalise::<CudaDevice, T>(
+                &x.device, xs, moments, affine, residual, relu, rows_of(l)?,
+            )?;
+            Ok((storage(y, &x.device), l.shape().clone()))
+        })
+    })
+}
+
+/// What the gradients of a normalisation depend on.
+pub(crate) struct NormBackward<'a> {
+    pub(crate) x: &'a Tensor,
+    pub(crate) y: &'a Tensor,
+    pub(crate) grad: &'a Tensor,
+    pub(crate) moments: &'a Tensor,
+    /// Gamma and beta.
+    pub(crate) affine: &'a Tensor,
+    pub(crate) relu: bool,
+    pub(crate) batch_statistics: bool,
+    pub(crate) want_dx: bool,
+    pub(crate) want_dresidual: bool,
+}
+
+impl NormBackward<'_> {
+    /// Gradients by x, by gamma and beta, and by the residual.
+    pub(crate) fn run(&self) -> Result<(Option<Tensor>, Tensor, Option<Tensor>)> {
+        let tensors = [self.x, self.y, self.grad, self.moments, self.affine];
+        with_storages(NORM, tensors, |[x, y, grad, moments, affine]| {
+            let (device, shape, rows) = (&x.0.device, x.1.shape(), rows_of(x.1)?);
+            by_type!(NORM, x.0, T => {
+                let backward = norm::Backward::<CudaDevice, T> {
+                    x: view(NORM, x)?,
+                    relu_of: self.relu.then(|| view(NORM, y)).transpose()?,
+                    grad: view(NORM, grad)?,
+                    moments: view(NORM, moments)?,
+                    affine: view(NORM, affine)?,
+                    batch_statistics: self.batch_statistics,
+                    want_dx: self.want_dx,
+                    want_dresidual: self.want_dresidual && self.relu,
+                };
+                let grads = backward.run(device, rows)?;
+                let dresidual = match grads.dresidual {
+                    Some(dresidual) => Some(tensor(dresidual, device, shape)),
+                    // Without a ReLU the residual's gradient is the result's.
+                    None => self.want_dresidual.then(|| self.grad.clone()),
+                };
+                let daffine = tensor(grads.daffine, device, 2 * rows.channels);
+                Ok((grads.dx.map(|dx| tensor(dx, device, shape)), daffine, dresidual))
+            })
+        })
+    }
+}
+
+/// `running ← (1 - momentum) running + momentum batch`
+pub(crate) fn move_running(
+    running: (&mut CudaStorage, &Layout),
+    batch: Operand<'_>,
+    momentum: f64,
+) -> Result<()> {
+    let device = running.0.device.clone();
+    let channels = running.1.shape().elem_count();
+    let running = device.read(view::<f32>("running statistics", (running.0, running.1))?);
+    norm::move_running(&device, running, view("running statistics", batch)?, channels, momentum)
+}
+
+/// One more batch. A counter of another type comes from a foreign file, and nothing reads it.
+pub(crate) fn count((batches, l): (&mut CudaStorage, &Layout)) -> Result<()> {
+    let device = batches.device.clone();
+    match batches.as_cuda_slice::<i64>() {
+        Ok(_) => norm::count(&device, device.read(view::<i64>("count batches", (batches, l))?)),
+        Err(_) => Ok(()),
+    }
+}
+
+const POOL: &str = "sparse_pool";
+
+/// Also returns, of a maximum, the rows that the values came from, `[M, C]`.
+pub(crate) fn local_pool(
+    map: &KernelMap,
+    pooling: Reduction,
+    (x, l): Operand<'_>,
+) -> Result<(CudaStorage, Shape, Option<Tensor>)> {
+    let (device, c) = (&x.device, rows_of(l)?.channels);
+    let table: &Table<CudaDevice> = &*map.on_cuda(device, Direction::ToCoarse)?;
+    let shape = Shape::from((table.n_target, c));
+    by_type!(POOL, x, T => {
+        let xs = view::<T>(POOL, (x, l))?;
+        if pooling == Reduction::Max {
+            let (y, largest) = pool::max::<CudaDevice, T>(device, xs, table, c)?;
+            let largest = tensor(largest, device, shape.clone());
+            return Ok((storage(y, device), shape, Some(largest)));
+        }
+        let scales = (pooling == Reduction::Mean).then(|| pool::scales(device, table)).transpose()?;
+        let y = pool::sum::<CudaDevice, T>(device, xs, table, c, scales.as_ref())?;
+        Ok((storage(y, device), shape, None))
+    })
+}
+
+pub(crate) fn local_pool_gradient(
+    map: &KernelMap,
+    pooling: Reduction,
+    grad: &Tensor,
+    largest: Option<&Tensor>,
+) -> Result<Tensor> {
+    // A symmetric map has with every pair the pair the other way round.
+    let back = if map.spec().is_symmetric() { Direction::ToCoarse } else { Direction::ToFine };
+    with_storages(POOL, [grad, largest.unwrap_or(grad)], |[g, from]| {
+        let (device, c) = (&g.0.device, rows_of(g.1)?.channels);
+        let table: &Table<CudaDevice> = &*map.on_cuda(device, back)?;
+        let scales = match pooling {
+            Reduction::Mean => Some(pool::scales(device, &*map.on_cuda(device, Direction::ToCoarse)?)?),
+            Reduction::Sum | Reduction::Max => None,
+        };
+        let from = largest.map(|_| view::<u32>(POOL, from)).transpose()?;
+        by_type!(POOL, g.0, T => {
+            let dx = pool::gradient::<CudaDevice, T>(
+                device, view(POOL, g)?, table, c, scales.as_ref(), from,
+            )?;
+            Ok(tensor(dx, device, (table.n_target, c)))
+        })
+    })
+}
+
+/// As [`local_pool`], over all rows of each batch item.
+pub(crate) fn global_pool(
+    items: &[std::ops::Range<usize>],
+    pooling: Reduction,
+    (x, l): Operand<'_>,
+) -> Result<(CudaStorage, Shape, Option<Tensor>)> {
+    let (device, c) = (&x.device, rows_of(l)?.channels);
+    let on_device = pool::Items::new(device, items)?;
+    let shape = Shape::from((items.len(), c));
+    by_type!(POOL, x, T => {
+        let xs = view::<T>(POOL, (x, l))?;
+        if pooling == Reduction::Max {
+            let (y, largest) = on_device.max::<T>(device, xs, c)?;
+            let largest = tensor(largest, device, shape.clone());
+            return Ok((storage(y, device), shape, Some(largest)));
+        }
+        let y = on_device.sum::<T>(device, xs, c, pooling == Reduction::Mean)?;
+        Ok((storage(y, device), shape, None))
+    })
+}
+
+pub(crate) fn global_pool_gradient(
+    items: &[std::ops::Range<usize>],
+    pooling: Reduction,
+    n: usize,
+    grad: &Tensor,
+    largest: Option<&Tensor>,
+) -> Result<Tensor> {
+    with_storages(POOL, [grad, largest.unwrap_or(grad)], |[g, from]| {
+        let (device, channels) = (&g.0.device, rows_of(g.1)?.channels);
+        let from = largest.map(|_| view::<u32>(POOL, from)).transpose()?;
+        let on_device = pool::Items::new(device, items)?;
+        by_type!(POOL, g.0, T => {
+            let mean = pooling == Reduction::Mean;
+            let rows = Rows { n, channels };
+            let dx = on_device.gradient::<T>(device, view(POOL, g)?, rows, mean, from)?;
+            Ok(tensor(dx, device, (n, channels)))
+        })
+    })
+}
