@@ -113,8 +113,9 @@ impl MinkUNet {
     /// `train` normalises by the batch and moves the running statistics; it needs at least two voxels at the coarsest
     /// level, stride 16.
     ///
-    /// The whole network is one operation of candle's graph, a [`Tape`], which keeps far less for the backward pass
-    /// than a graph of single layers; what it keeps is used up by the first backward pass.
+    /// On the CPU the whole network is one operation of candle's graph, a [`Tape`], which keeps far less for the
+    /// backward pass than a graph of single layers; what it keeps is used up by the first backward pass. On a GPU each
+    /// layer is an operation.
     ///
     /// # Shapes
     /// `[N, in_channels]` to `[N, out_channels]`, on the same voxels.
@@ -123,6 +124,9 @@ impl MinkUNet {
     /// [`StudentError::InputChannels`]; [`SparseError`]'s.
     pub fn forward(&self, x: &SparseTensor, train: bool) -> Result<SparseTensor, StudentError> {
         self.check_channels(x)?;
+        if !x.features().device().is_cpu() {
+            return Ok(self.head.forward(&self.run(x, train, &mut |_, _| {})?)?);
+        }
         let (mut tape, y) = self.record(x, train)?;
         let y = tape.unit(&[&y], &self.head, After::Nothing)?;
         Ok(tape.finish(y)?)
@@ -184,6 +188,9 @@ impl MinkUNet {
     /// As [`Self::forward`].
     pub fn backbone(&self, x: &SparseTensor, train: bool) -> Result<SparseTensor, StudentError> {
         self.check_channels(x)?;
+        if !x.features().device().is_cpu() {
+            return Ok(self.run(x, train, &mut |_, _| {})?);
+        }
         let (tape, y) = self.record(x, train)?;
         Ok(tape.finish(y)?)
     }

@@ -330,6 +330,8 @@ pub(crate) struct Features {
     /// Voxels that the network is given at once: larger clouds are computed in parts, with the same result.
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
     pub(crate) max_voxels: usize,
+    #[command(flatten)]
+    pub(crate) on: ComputeOn,
 }
 
 const FEATURES_EXAMPLES: &str = "\

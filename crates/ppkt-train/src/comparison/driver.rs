@@ -9,7 +9,7 @@ use candle_core::Device;
 use serde::{Deserialize, Serialize};
 
 use super::config::ComparisonConfig;
-use super::results::{Choice, Comparison, ComparisonRun, Side, Training, table};
+use super::results::{Choice, Comparison, ComparisonRun, Side, Training, percent, table};
 use crate::error::{Result, TrainError};
 use crate::machine::{machine, today};
 use crate::metrics::StepMetrics;
@@ -266,8 +266,7 @@ impl Comparing<'_, '_> {
         let text = format!(
             "training {} of {n}: {} % of the labels, {}, learning rate {lr}, seed {seed}{left}",
             self.complete.len() + 1,
-            // Rounded, because 0.07 × 100 is not 7.
-            (share * 1e6).round() / 1e4,
+            percent(share),
             side.name(),
         );
         self.observer.inner.message(&text);

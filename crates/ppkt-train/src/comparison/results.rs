@@ -114,6 +114,11 @@ pub struct SideScores {
     pub n: usize,
 }
 
+/// A share in percent, as people write it: rounded, because 0.07 × 100 is not 7.
+pub(crate) fn percent(share: f64) -> f64 {
+    (share * 1e6).round() / 1e4
+}
+
 /// The runs of one share.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ComparisonRow {
@@ -123,6 +128,13 @@ pub struct ComparisonRow {
     pub sides: Vec<SideScores>,
     /// Pretrained less scratch, seed by seed.
     pub difference: Option<PairedDifference>,
+}
+
+impl ComparisonRow {
+    /// Share of the labels in percent, as people write it.
+    pub fn percent(&self) -> f64 {
+        percent(self.share)
+    }
 }
 
 /// A comparison: the file `results.json`.

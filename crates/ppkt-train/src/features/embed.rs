@@ -7,12 +7,13 @@ use std::str::FromStr;
 use candle_core::{Device, Tensor};
 use ppkt_data::{Cloud, Coordinates, PointFeature, VoxelCloud, VoxelConfig};
 use ppkt_sparse::{LoadMode, SparseTensor, VarStore, rows_of_input};
-use ppkt_student::{FoldedMinkUNet, MinkUNet};
+use ppkt_student::MinkUNet;
 use serde::Serialize;
 
 use super::output::Embeddings;
 use super::tiles::{Tile, tiles};
 use crate::error::{Result, TrainError};
+use crate::inference::Inference;
 use crate::observer::Observer;
 use crate::weights::Weights;
 
@@ -71,7 +72,8 @@ impl EmbedConfig {
 
 /// A trained network that embeds clouds.
 pub struct Embedder {
-    network: FoldedMinkUNet,
+    network: Inference,
+    device: Device,
     voxels: VoxelConfig,
     layer: FeatureLayer,
     unit_norm: bool,
@@ -84,13 +86,13 @@ pub struct Embedder {
 }
 
 impl Embedder {
-    /// Reads a network; architecture, voxel size and point features are those that its file names. `observer` hears
+    /// Reads a network onto `device`; architecture, voxel size and point features are those that its file names. `observer` hears
     /// what may make features worth less.
     ///
     /// # Errors
     /// If the file cannot be read or is no network, does not say what it was trained on where the configuration does
     /// not either, or says something else than the configuration.
-    pub fn open(config: &EmbedConfig, observer: &mut dyn Observer) -> Result<Self> {
+    pub fn open(config: &EmbedConfig, device: &Device, observer: &mut dyn Observer) -> Result<Self> {
         if config.max_voxels == 0 {
             return Err(TrainError::Config("max_voxels must be at least 1".into()));
         }
@@ -107,7 +109,7 @@ impl Embedder {
             )));
         }
         let store = VarStore::new(0);
-        let built = MinkUNet::with_plan(&plan, &network, store.builder(&Device::Cpu))?;
+        MinkUNet::with_plan(&plan, &network, store.builder(device))?;
         weights.state.load_into(&store, LoadMode::Strict)?;
         let usual =
             if weights.told("classes").is_some() { FeatureLayer::Backbone } else { FeatureLayer::Head };
@@ -119,7 +121,8 @@ impl Embedder {
         metadata.insert("unit_norm".into(), config.unit_norm.to_string());
         metadata.insert("ppkt".into(), env!("CARGO_PKG_VERSION").into());
         Ok(Self {
-            network: built.folded()?,
+            network: Inference::new(&MinkUNet::with_plan(&plan, &network, store.frozen(device))?),
+            device: device.clone(),
             voxels,
             layer,
             unit_norm: config.unit_norm,
@@ -201,7 +204,7 @@ impl Embedder {
             .flat_map(|&v| &features[v as usize * channels..][..channels])
             .copied()
             .collect();
-        let own = Tensor::from_vec(own, (around.len(), channels), &Device::Cpu)?;
+        let own = Tensor::from_vec(own, (around.len(), channels), &self.device)?;
         let (voxels, order) = SparseTensor::with_batch_size(&around, own, 1)?;
         let embedded = match self.layer {
             FeatureLayer::Backbone => self.network.backbone(&voxels)?,
@@ -218,7 +221,7 @@ impl Embedder {
                 row_of_voxel[place]
             })
             .collect();
-        let index = Tensor::from_vec(rows, tile.core.len(), &Device::Cpu)?;
+        let index = Tensor::from_vec(rows, tile.core.len(), &self.device)?;
         let core = embedded.features().index_select(&index, 0)?;
         Ok(if self.unit_norm { ppkt_student::unit_norm(&core)? } else { core })
     }

@@ -60,7 +60,10 @@ fn by_training(model: &Model, loader: &Loader, frame: usize, size_m: f32) -> imp
 }
 
 fn embed(config: &EmbedConfig, cloud: &Cloud) -> Embeddings {
-    Embedder::open(config, &mut Quiet).unwrap().embed(cloud, "a room", &mut Quiet).unwrap()
+    Embedder::open(config, &candle_core::Device::Cpu, &mut Quiet)
+        .unwrap()
+        .embed(cloud, "a room", &mut Quiet)
+        .unwrap()
 }
 
 /// Norms are folded into convolutions here and not in training, and sums of parts begin elsewhere.
@@ -145,7 +148,7 @@ fn layers_differ_and_rows_can_be_of_length_one() {
     let (_, _, run) = pretraining(batch, dir.path());
     let cloud = rooms().sample(0).unwrap().cloud;
     let usual = EmbedConfig::new(&run);
-    let embedder = Embedder::open(&usual, &mut Quiet).unwrap();
+    let embedder = Embedder::open(&usual, &candle_core::Device::Cpu, &mut Quiet).unwrap();
     assert_eq!(embedder.voxels().coordinates, Coordinates::Cylindrical);
     assert_eq!(embedder.layer(), FeatureLayer::Head);
     let head = embed(&usual, &cloud);
@@ -198,7 +201,7 @@ fn a_file_that_does_not_say_enough_is_asked_about() {
     let dir = tempfile::tempdir().unwrap();
     let (model, _, run) = pretraining(BatchConfig::default(), dir.path());
     drop(model);
-    let open = |config: &EmbedConfig| Embedder::open(config, &mut Quiet).map(drop);
+    let open = |config: &EmbedConfig| Embedder::open(config, &candle_core::Device::Cpu, &mut Quiet).map(drop);
     let fails = |config: &EmbedConfig, words: &str| {
         let error = open(config).unwrap_err();
         let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();

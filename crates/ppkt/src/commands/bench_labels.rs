@@ -5,23 +5,20 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use candle_core::Device;
 use ppkt_report::LabelResults;
-use ppkt_train::{ComparisonConfig, ComparisonRow, ComparisonSummary, RunFolder, Start, TrainError};
+use ppkt_train::{ComparisonConfig, ComparisonRow, ComparisonSummary, Start};
 
 use crate::bars::Bars;
 use crate::cli::BenchLabels;
 use crate::commands::pretrain::Printed;
 use crate::commands::{pretrain, report, teacher};
-use crate::output::{self, say};
+use crate::output::say;
 
 /// Resolves the configuration and compares.
 pub(crate) fn run(arguments: &BenchLabels, json: bool) -> Result<()> {
     let config = resolve(arguments)?;
     config.check()?;
     if arguments.print_config {
-        return match json {
-            true => output::line(format_args!("{}", serde_json::to_string(&config)?)),
-            false => output::bytes(ppkt_train::to_toml(&config)?.as_bytes()),
-        };
+        return pretrain::print_config(&config, json);
     }
     let start = if arguments.resume { Start::Resume } else { Start::Fresh };
     compare(&config, &arguments.out, start, &arguments.on.device.open()?, json)
@@ -64,29 +61,23 @@ fn quoted(word: &str) -> String {
 /// The recipe, over it what the weights bring along, over that the flags; a resumed comparison without a recipe has its
 /// own.
 fn resolve(arguments: &BenchLabels) -> Result<ComparisonConfig> {
-    let text = |t: &String| toml::Value::String(t.clone()).to_string();
     let recipe = match &arguments.recipe {
         Some(recipe) => recipe.clone(),
-        None => {
-            let config = RunFolder::config_in(&arguments.out);
-            if !config.is_file() {
-                let problem = format!("there is no comparison to resume: {:?}", arguments.out);
-                return Err(TrainError::Config(problem).into());
-            }
-            config.to_string_lossy().into_owned()
-        }
+        None => pretrain::recipe_of_begun(&arguments.out, "comparison")?,
     };
     let mut set = Vec::new();
     if let Some(from) = &arguments.from {
         let settings = ppkt_train::settings_of_weights(from)?;
         set.extend(settings.into_iter().map(|(key, value)| (format!("finetune.{key}"), value)));
-        set.push(("finetune.from".to_owned(), text(from)));
+        set.push(("finetune.from".to_owned(), pretrain::quoted(from)));
     }
-    set.extend(arguments.data.iter().map(|data| ("finetune.data.train".to_owned(), text(data))));
+    set.extend(arguments.data.iter().map(|data| ("finetune.data.train".to_owned(), pretrain::quoted(data))));
     if arguments.from.is_none() {
         let unlabelled = arguments.unlabelled.as_ref().or(arguments.data.as_ref());
-        set.extend(unlabelled.map(|data| ("pretrain.data.train".to_owned(), text(data))));
-        set.extend(arguments.teacher.as_ref().map(|uri| ("pretrain.teacher.uri".to_owned(), text(uri))));
+        set.extend(unlabelled.map(|data| ("pretrain.data.train".to_owned(), pretrain::quoted(data))));
+        set.extend(
+            arguments.teacher.as_ref().map(|uri| ("pretrain.teacher.uri".to_owned(), pretrain::quoted(uri))),
+        );
     }
     set.extend(pretrain::overrides(&arguments.set)?);
     let mut config: ComparisonConfig = ppkt_train::resolve(&recipe, &set)?;
@@ -99,10 +90,8 @@ fn resolve(arguments: &BenchLabels) -> Result<ComparisonConfig> {
 /// Draws the plot beside the results.
 fn draw(folder: &Path) -> Result<()> {
     let results = LabelResults::read(&folder.join("results.json"))?;
-    let (path, partial) = (folder.join("labels.svg"), folder.join("labels.partial"));
-    std::fs::write(&partial, ppkt_report::labels_svg(&results))
-        .and_then(|()| std::fs::rename(&partial, &path))
-        .with_context(|| format!("cannot write the plot {path:?}"))
+    let plot = ppkt_report::labels_svg(&results);
+    ppkt_train::write_whole(&folder.join("labels.svg"), plot.as_bytes()).context("cannot write the plot")
 }
 
 fn show(summary: &ComparisonSummary, page: Option<PathBuf>) -> Result<()> {
@@ -142,7 +131,6 @@ fn line(row: &ComparisonRow) -> String {
             .map_or(String::new(), |(low, high)| format!(" ({:+.1} to {:+.1})", 100.0 * low, 100.0 * high));
         format!("{:+.1}{interval}", 100.0 * d.mean)
     });
-    // Rounded, because 0.07 × 100 is not 7.
-    let share = format!("{} %", (row.share * 1e6).round() / 1e4);
+    let share = format!("{} %", row.percent());
     format!("{share:>7}  {:>14}  {:>14}  {difference:>24}", side("scratch"), side("pretrained"))
 }

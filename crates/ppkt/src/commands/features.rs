@@ -36,7 +36,7 @@ pub(crate) fn run(arguments: &Features, json: bool) -> Result<()> {
         max_voxels: arguments.max_voxels,
         ..EmbedConfig::new(&arguments.from)
     };
-    let embedder = Embedder::open(&config, &mut bars)?;
+    let embedder = Embedder::open(&config, &arguments.on.device.open()?, &mut bars)?;
     let (cloud, offset_m) = read(arguments, &embedder, &mut bars)?;
     let embeddings = embedder.embed(&cloud, &arguments.input, &mut bars)?;
     // Before anything is written: a failure leaves nothing behind.

@@ -1,23 +1,20 @@
 //! `ppkt finetune` and `ppkt probe`: from labelled frames and a backbone to a network that names classes.
 
 use anyhow::Result;
-use ppkt_train::{FinetuneConfig, FinetuneSummary, RunFolder, Start, TrainError};
+use ppkt_train::{FinetuneConfig, FinetuneSummary, Start};
 
 use crate::bars::Bars;
 use crate::cli::Finetune;
 use crate::commands::pretrain::Printed;
 use crate::commands::{eval, pretrain, report};
-use crate::output::{self, say};
+use crate::output::say;
 
 /// Resolves the configuration, over the recipe `usual` where none is named, and trains.
 pub(crate) fn run(arguments: &Finetune, usual: &str, json: bool) -> Result<()> {
     let config = resolve(arguments, usual)?;
     config.check()?;
     if arguments.print_config {
-        return match json {
-            true => output::line(format_args!("{}", serde_json::to_string(&config)?)),
-            false => output::bytes(ppkt_train::to_toml(&config)?.as_bytes()),
-        };
+        return pretrain::print_config(&config, json);
     }
     let start = if arguments.resume { Start::Resume } else { Start::Fresh };
     let device = arguments.on.device.open()?;
@@ -37,25 +34,17 @@ pub(crate) fn run(arguments: &Finetune, usual: &str, json: bool) -> Result<()> {
 
 /// The recipe, over it what the weights bring along, over that the flags; a resumed run without a recipe has its own.
 fn resolve(arguments: &Finetune, usual: &str) -> Result<FinetuneConfig> {
-    let text = |t: &String| toml::Value::String(t.clone()).to_string();
     let recipe = match &arguments.recipe {
         Some(recipe) => recipe.clone(),
-        None if arguments.resume => {
-            let config = RunFolder::config_in(&arguments.out);
-            if !config.is_file() {
-                let problem = format!("there is no run to resume: {:?}", arguments.out);
-                return Err(TrainError::Config(problem).into());
-            }
-            config.to_string_lossy().into_owned()
-        }
+        None if arguments.resume => pretrain::recipe_of_begun(&arguments.out, "run")?,
         None => usual.to_owned(),
     };
     let mut set = Vec::new();
     if let Some(from) = &arguments.from {
         set.extend(ppkt_train::settings_of_weights(from)?);
-        set.push(("from".to_owned(), text(from)));
+        set.push(("from".to_owned(), pretrain::quoted(from)));
     }
-    set.extend(arguments.data.iter().map(|data| ("data.train".to_owned(), text(data))));
+    set.extend(arguments.data.iter().map(|data| ("data.train".to_owned(), pretrain::quoted(data))));
     set.extend(arguments.share.iter().map(|share| ("labels.share".to_owned(), share.to_string())));
     set.extend(pretrain::overrides(&arguments.set)?);
     Ok(ppkt_train::resolve(&recipe, &set)?)

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 use candle_core::Device;
-use ppkt_train::{PretrainConfig, RunFolder, Start, Summary, TrainError};
+use ppkt_train::{PretrainConfig, Recipe, RunFolder, Start, Summary, TrainError};
 use serde::Serialize;
 
 use crate::bars::Bars;
@@ -19,10 +19,7 @@ pub(crate) fn run(arguments: &Pretrain, json: bool) -> Result<()> {
     let config = resolve(arguments)?;
     if arguments.print_config {
         config.check()?;
-        return match json {
-            true => output::line(format_args!("{}", serde_json::to_string(&config)?)),
-            false => output::bytes(ppkt_train::to_toml(&config)?.as_bytes()),
-        };
+        return print_config(&config, json);
     }
     let start = if arguments.resume { Start::Resume } else { Start::Fresh };
     train(&config, &arguments.out, start, &arguments.on.device.open()?, json)
@@ -39,16 +36,32 @@ fn resolve(arguments: &Pretrain) -> Result<PretrainConfig> {
     set.extend(overrides(&arguments.set)?);
     let recipe = match &arguments.recipe {
         Some(recipe) => recipe.clone(),
-        None => {
-            let config = RunFolder::config_in(&arguments.out);
-            if !config.is_file() {
-                let problem = format!("there is no run to resume: {:?}", arguments.out);
-                return Err(TrainError::Config(problem).into());
-            }
-            config.to_string_lossy().into_owned()
-        }
+        None => recipe_of_begun(&arguments.out, "run")?,
     };
     Ok(ppkt_train::resolve(&recipe, &set)?)
+}
+
+/// The settings that what lies in `out` was begun with: those of a resumption without a recipe. `what` is what it would
+/// be: run, comparison.
+pub(crate) fn recipe_of_begun(out: &Path, what: &str) -> Result<String, TrainError> {
+    let config = RunFolder::config_in(out);
+    if !config.is_file() {
+        return Err(TrainError::Config(format!("there is no {what} to resume: {out:?}")));
+    }
+    Ok(config.to_string_lossy().into_owned())
+}
+
+/// Prints a resolved configuration as a recipe, or as JSON.
+pub(crate) fn print_config<C: Recipe + Serialize>(config: &C, json: bool) -> Result<()> {
+    match json {
+        true => output::line(format_args!("{}", serde_json::to_string(config)?)),
+        false => output::bytes(ppkt_train::to_toml(config)?.as_bytes()),
+    }
+}
+
+/// A text as a setting has it: quoted.
+pub(crate) fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
 }
 
 /// Settings that have flags of their own, where these are given.
@@ -56,7 +69,7 @@ pub(crate) fn flags<const N: usize>(given: [(&str, Option<&String>); N]) -> Vec<
     let mut set = Vec::new();
     for (key, value) in given {
         let Some(value) = value else { continue };
-        set.push((key.to_owned(), toml::Value::String(value.clone()).to_string()));
+        set.push((key.to_owned(), quoted(value)));
         if key == "teacher.cache" {
             set.push(("batch.plain_images".to_owned(), "true".to_owned()));
         }
