@@ -1,5 +1,7 @@
 //! What a dataset is: a numbered list of scenes.
 
+use std::path::Path;
+
 use crate::{DataError, Scene};
 
 /// Frames or scans by number. Implement this for your own data, or describe it in a `frames:` folder.
@@ -75,6 +77,29 @@ impl Split {
             Self::Validation => "validation",
             Self::All => "all",
         }
+    }
+
+    /// Numbers of the frames that belong to the part, by whether each is held out.
+    ///
+    /// # Errors
+    /// [`DataError::EmptySplit`], with the remedy of the layout, where there are none.
+    pub(crate) fn choose(
+        self,
+        held_out: impl Iterator<Item = bool>,
+        remedy: &'static str,
+        folder: &Path,
+    ) -> Result<Vec<usize>, DataError> {
+        let wanted = |held_out: bool| match self {
+            Self::Train => !held_out,
+            Self::Validation => held_out,
+            Self::All => true,
+        };
+        let chosen: Vec<usize> = held_out.enumerate().filter(|(_, h)| wanted(*h)).map(|(i, _)| i).collect();
+        if chosen.is_empty() {
+            let (split, path) = (self.name(), folder.to_owned());
+            return Err(DataError::EmptySplit { split, remedy: remedy.into(), path });
+        }
+        Ok(chosen)
     }
 }
 

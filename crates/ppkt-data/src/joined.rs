@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::fingerprint::Fingerprint;
 use crate::{Classes, DataError, DataUri, Dataset, Scene, Split};
 
 /// One data URI, or several with ` + ` between them: `nyuv2:DIR + sevenscenes:DIR`.
@@ -121,12 +122,11 @@ impl Dataset for Joined {
     }
 
     fn fingerprint(&self) -> Result<String, DataError> {
-        use sha2::{Digest, Sha256};
-        let mut digest = Sha256::new();
+        let mut all = Fingerprint::default();
         for part in &self.parts {
-            digest.update(part.fingerprint()?);
+            all.add_plain(part.fingerprint()?);
         }
-        Ok(digest.finalize().iter().map(|b| format!("{b:02x}")).collect())
+        Ok(all.finish())
     }
 
     fn notes(&self) -> &[String] {

@@ -5,6 +5,7 @@ mod batch;
 mod cloud_file;
 mod dataset;
 mod error;
+mod fingerprint;
 mod frame;
 mod inspect;
 mod joined;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::fingerprint::Fingerprint;
 use crate::frame::{check_scene, near_points};
 use crate::{Classes, Cloud, DataError, Dataset, Scene};
 
@@ -63,13 +64,10 @@ impl Dataset for Subset {
     }
 
     fn fingerprint(&self) -> Result<String, DataError> {
-        use sha2::{Digest, Sha256};
-        let mut digest = Sha256::new();
-        digest.update(self.inner.fingerprint()?);
-        for frame in &self.frames {
-            digest.update(frame.to_le_bytes());
-        }
-        Ok(digest.finalize().iter().map(|b| format!("{b:02x}")).collect())
+        let mut all = Fingerprint::default();
+        all.add_plain(self.inner.fingerprint()?);
+        self.frames.iter().for_each(|frame| all.add_plain(frame.to_le_bytes()));
+        Ok(all.finish())
     }
 
     fn notes(&self) -> &[String] {

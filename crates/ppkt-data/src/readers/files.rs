@@ -38,6 +38,11 @@ pub(crate) fn read_large(path: &Path, what: &'static str) -> Result<Vec<u8>, Dat
     read(path, what, MAX_CLOUD_BYTES)
 }
 
+/// Bytes of a file that was read to understand a folder.
+pub(crate) fn read_description(path: &Path) -> Result<Vec<u8>, DataError> {
+    read_large(path, "description of the dataset")
+}
+
 /// Text of a file, in UTF-8.
 pub(crate) fn read_text(path: &Path, what: &'static str) -> Result<String, DataError> {
     let bytes = read(path, what, MAX_TEXT_BYTES)?;

@@ -11,6 +11,7 @@ use super::files;
 use super::rig::{Decoded, FramePose, Rig, Window, assemble};
 use super::source::Source;
 use super::text::{read_intrinsics, read_pose};
+use crate::fingerprint::Fingerprint;
 use crate::uri::Options;
 use crate::{Classes, DataError, DataUri, Dataset, Scene, Split};
 
@@ -302,37 +303,23 @@ impl Layout {
 
     /// Digest of options, calibration, frame names and file sizes.
     fn fingerprint(&self, chosen: &[usize]) -> Result<String, DataError> {
-        let mut digest = Sha256::new();
-        let mut add = |bytes: &[u8]| {
-            digest.update((bytes.len() as u64).to_le_bytes());
-            digest.update(bytes);
-        };
-        add(self.uri.scheme().name().as_bytes());
-        for (key, value) in self.uri.options().iter() {
-            add(format!("{key}={value}").as_bytes());
-        }
-        for path in &self.read {
-            add(files::read_text(path, "description of the dataset")?.as_bytes());
-        }
+        let read = self.read.iter().map(|path| files::read_description(path));
+        let mut all = Fingerprint::of_folder(&self.uri, read)?;
         for files in chosen.iter().map(|i| &self.frames[*i]) {
-            add(files.name.as_bytes());
-            for path in [Some(&files.colour), Some(&files.depth), files.labels.as_ref()].into_iter().flatten()
-            {
-                // A missing file is part of what the dataset is.
-                let size = std::fs::metadata(path).map(|m| m.len()).unwrap_or(u64::MAX);
-                add(&size.to_le_bytes());
-            }
+            all.add(files.name.as_bytes());
+            let paths = [Some(&files.colour), Some(&files.depth), files.labels.as_ref()];
+            paths.into_iter().flatten().for_each(|path| all.add_size(path));
             if let Source::Recorded(_, place) = &files.source {
-                add(place.numbers().map(u64::to_le_bytes).as_flattened());
+                all.add(place.numbers().map(u64::to_le_bytes).as_flattened());
             }
-            add(&files.intrinsics.as_ref().and_then(|path| std::fs::read(path).ok()).unwrap_or_default());
+            all.add(&files.intrinsics.as_ref().and_then(|path| std::fs::read(path).ok()).unwrap_or_default());
             match &files.pose {
-                PoseSource::File(path) => add(&std::fs::read(path).unwrap_or_default()),
-                PoseSource::Known(pose) => add(pose.to_tum().map(f64::to_le_bytes).as_flattened()),
-                PoseSource::Level | PoseSource::Broken { .. } => add(&[]),
+                PoseSource::File(path) => all.add(&std::fs::read(path).unwrap_or_default()),
+                PoseSource::Known(pose) => all.add(pose.to_tum().map(f64::to_le_bytes).as_flattened()),
+                PoseSource::Level | PoseSource::Broken { .. } => all.add(&[]),
             }
         }
-        Ok(digest.finalize().iter().map(|b| format!("{b:02x}")).collect())
+        Ok(all.finish())
     }
 }
 
@@ -385,17 +372,8 @@ pub(crate) struct FolderDataset {
 impl FolderDataset {
     /// The part of a layout asked for.
     pub(crate) fn new(layout: Layout, split: Split) -> Result<Self, DataError> {
-        let wanted = |f: &FrameFiles| match split {
-            Split::Train => !f.held_out,
-            Split::Validation => f.held_out,
-            Split::All => true,
-        };
-        let chosen: Vec<usize> =
-            layout.frames.iter().enumerate().filter(|(_, f)| wanted(f)).map(|(i, _)| i).collect();
-        if chosen.is_empty() {
-            let (split, path) = (split.name(), layout.folder.clone());
-            return Err(DataError::EmptySplit { split, remedy: layout.split_remedy.into(), path });
-        }
+        let held_out = layout.frames.iter().map(|f| f.held_out);
+        let chosen = split.choose(held_out, layout.split_remedy, &layout.folder)?;
         Ok(Self { name: layout.uri.to_string(), layout, chosen })
     }
 }

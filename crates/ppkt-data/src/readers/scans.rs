@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use sha2::{Digest, Sha256};
-
 use super::files;
 use super::s3dis::Room;
 use super::scannet::Mesh;
+use crate::fingerprint::Fingerprint;
 use crate::{Classes, Cloud, DataError, DataUri, Dataset, Scene, Split};
 
 /// One scan on disk. Files that should be there and are not keep their place: reading the scan says what is missing.
@@ -86,16 +85,8 @@ pub(crate) struct ScanDataset {
 impl ScanDataset {
     /// The part of a layout asked for.
     pub(crate) fn new(layout: ScanLayout, split: Split) -> Result<Self, DataError> {
-        let wanted = |scan: &ScanFiles| match split {
-            Split::Train => !scan.held_out,
-            Split::Validation => scan.held_out,
-            Split::All => true,
-        };
-        let chosen: Vec<usize> = (0..layout.scans.len()).filter(|i| wanted(&layout.scans[*i])).collect();
-        if chosen.is_empty() {
-            let (split, path) = (split.name(), layout.folder.clone());
-            return Err(DataError::EmptySplit { split, remedy: layout.split_remedy.into(), path });
-        }
+        let held_out = layout.scans.iter().map(|s| s.held_out);
+        let chosen = split.choose(held_out, layout.split_remedy, &layout.folder)?;
         let told = chosen.iter().map(|_| AtomicBool::new(false)).collect();
         Ok(Self { name: layout.uri.to_string(), layout, chosen, told })
     }
@@ -144,27 +135,16 @@ impl Dataset for ScanDataset {
 
     /// Digest of options, lists, scan names and file sizes.
     fn fingerprint(&self) -> Result<String, DataError> {
-        let mut digest = Sha256::new();
-        let mut add = |bytes: &[u8]| {
-            digest.update((bytes.len() as u64).to_le_bytes());
-            digest.update(bytes);
-        };
-        add(self.layout.uri.scheme().name().as_bytes());
-        for (key, value) in self.layout.uri.options().iter() {
-            add(format!("{key}={value}").as_bytes());
-        }
-        for path in &self.layout.read {
-            add(&files::read_large(path, "description of the dataset")?);
-        }
+        let read = self.layout.read.iter().map(|path| files::read_description(path));
+        let mut all = Fingerprint::of_folder(&self.layout.uri, read)?;
         for scan in self.chosen.iter().map(|i| &self.layout.scans[*i]) {
-            add(scan.name.as_bytes());
+            all.add(scan.name.as_bytes());
             for path in scan.files() {
-                add(path.file_name().unwrap_or_default().as_encoded_bytes());
-                // A missing file is part of what the dataset is.
-                add(&std::fs::metadata(path).map_or(u64::MAX, |m| m.len()).to_le_bytes());
+                all.add(path.file_name().unwrap_or_default().as_encoded_bytes());
+                all.add_size(path);
             }
         }
-        Ok(digest.finalize().iter().map(|b| format!("{b:02x}")).collect())
+        Ok(all.finish())
     }
 
     fn notes(&self) -> &[String] {

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::files;
 use super::kitti;
+use crate::fingerprint::Fingerprint;
 use crate::uri::Options;
 use crate::{Cloud, DataError, DataUri, Dataset, LinkConfig, Scene, Split, View, link};
 
@@ -202,16 +203,8 @@ pub(crate) struct SweepDataset {
 impl SweepDataset {
     /// The part of a layout asked for.
     pub(crate) fn new(layout: SweepLayout, split: Split) -> Result<Self, DataError> {
-        let wanted = |sweep: &SweepFiles| match split {
-            Split::Train => !sweep.held_out,
-            Split::Validation => sweep.held_out,
-            Split::All => true,
-        };
-        let chosen: Vec<usize> = (0..layout.sweeps.len()).filter(|i| wanted(&layout.sweeps[*i])).collect();
-        if chosen.is_empty() {
-            let (split, path) = (split.name(), layout.folder.clone());
-            return Err(DataError::EmptySplit { split, remedy: layout.split_remedy.into(), path });
-        }
+        let held_out = layout.sweeps.iter().map(|s| s.held_out);
+        let chosen = split.choose(held_out, layout.split_remedy, &layout.folder)?;
         Ok(Self { name: layout.uri.to_string(), layout, chosen })
     }
 
@@ -244,38 +237,26 @@ impl Dataset for SweepDataset {
 
     /// Digest of options, lists, calibrations, names and file sizes.
     fn fingerprint(&self) -> Result<String, DataError> {
-        let mut digest = Sha256::new();
-        let mut add = |bytes: &[u8]| {
-            digest.update((bytes.len() as u64).to_le_bytes());
-            digest.update(bytes);
-        };
-        add(self.layout.uri.scheme().name().as_bytes());
-        for (key, value) in self.layout.uri.options().iter() {
-            add(format!("{key}={value}").as_bytes());
-        }
-        for path in &self.layout.read {
-            add(files::read_text(path, "description of the dataset")?.as_bytes());
-        }
-        // A missing file is part of what the dataset is.
-        let size = |path: &Path| std::fs::metadata(path).map_or(u64::MAX, |m| m.len()).to_le_bytes();
+        let read = self.layout.read.iter().map(|path| files::read_description(path));
+        let mut all = Fingerprint::of_folder(&self.layout.uri, read)?;
         for sweep in self.chosen.iter().map(|i| &self.layout.sweeps[*i]) {
-            add(sweep.name.as_bytes());
-            add(&size(&sweep.points));
+            all.add(sweep.name.as_bytes());
+            all.add_size(&sweep.points);
             match &sweep.cameras {
                 SweepCameras::Kitti { photo, calibration } => {
-                    add(&size(photo));
-                    add(&std::fs::read(calibration).unwrap_or_default());
+                    all.add_size(photo);
+                    all.add(&std::fs::read(calibration).unwrap_or_default());
                 }
                 SweepCameras::Known(cameras) => {
                     for camera in cameras {
-                        add(&size(&camera.photo));
-                        add(camera.intrinsics.map(f64::to_le_bytes).as_flattened());
-                        add(camera.world_from_camera.to_tum().map(f64::to_le_bytes).as_flattened());
+                        all.add_size(&camera.photo);
+                        all.add(camera.intrinsics.map(f64::to_le_bytes).as_flattened());
+                        all.add(camera.world_from_camera.to_tum().map(f64::to_le_bytes).as_flattened());
                     }
                 }
             }
         }
-        Ok(digest.finalize().iter().map(|b| format!("{b:02x}")).collect())
+        Ok(all.finish())
     }
 
     fn notes(&self) -> &[String] {
