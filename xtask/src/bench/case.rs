@@ -21,6 +21,11 @@ impl Work {
         Self { flop, bytes }
     }
 
+    /// Whether anything was counted.
+    pub(super) fn is_counted(&self) -> bool {
+        self.flop > 0.0 || self.bytes > 0.0
+    }
+
     /// The least seconds that a machine of these limits needs, and whether arithmetic or memory sets them.
     pub(super) fn roof(&self, peak: &Peak) -> (f64, Limit) {
         let (compute, memory) = (self.flop / (peak.fma_gflops * 1e9), self.bytes / (peak.memory_gbs * 1e9));

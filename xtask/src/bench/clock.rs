@@ -16,9 +16,6 @@ pub(super) struct Effort {
 }
 
 impl Effort {
-    /// For one of the many operations of a profile.
-    pub(super) const BRIEF: Self = Self { at_least: 3, at_most: 6, seconds: 0.15 };
-
     /// Quick figures for a look, or such that can be published.
     pub(super) fn new(quick: bool) -> Self {
         if quick {

@@ -1,9 +1,11 @@
 //! Sections `net`, `linearity` and `memory`: whole steps of MinkUNet34C.
 
+use std::time::Instant;
+
 use anyhow::{Context, Result};
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use ppkt_objective::SegmentationLoss;
-use ppkt_sparse::{SparseTensor, VarStore, backward};
+use ppkt_sparse::{SparseTensor, TapeSpan, VarStore, backward, tape_spans};
 use ppkt_student::{Arch, MinkUNet, MinkUNetConfig};
 use ppkt_train::{Optimizer, OptimizerConfig};
 
@@ -23,6 +25,27 @@ pub(super) const CONFIG: MinkUNetConfig = MinkUNetConfig {
     first_kernel: 5,
     bn_momentum: 0.1,
 };
+
+/// Seconds of a step and of its parts.
+#[derive(Debug, Default)]
+pub(super) struct StepParts {
+    /// Everything, and freeing what it made.
+    pub(super) whole: f64,
+    /// Sorting the voxels.
+    pub(super) sort: f64,
+    /// The network forward, kernel maps included.
+    pub(super) forward: f64,
+    /// What the network's tape did in it.
+    pub(super) forward_spans: Vec<TapeSpan>,
+    /// The loss, forward.
+    pub(super) loss: f64,
+    /// Backward through loss and network.
+    pub(super) backward: f64,
+    /// What the network's tape did in it.
+    pub(super) backward_spans: Vec<TapeSpan>,
+    /// The optimiser's.
+    pub(super) update: f64,
+}
 
 /// A network that is trained on one set of voxels.
 pub(super) struct Training {
@@ -69,14 +92,32 @@ impl Training {
         Ok(SegmentationLoss::default().loss(scores, &self.labels)?.value)
     }
 
-    /// An update of all weights, by gradients made up for it.
-    pub(super) fn optimizer(&mut self) -> Result<impl FnMut() -> Result<()>> {
-        let mut sum = Tensor::zeros((), DType::F32, &Device::Cpu)?;
-        for (_, var) in self.store.trainable() {
-            sum = (sum + var.as_tensor().sum_all()?)?;
-        }
-        let gradients = sum.backward()?;
-        Ok(move || Ok(self.optimizer.step(&gradients, self.lr, 1.0)?))
+    /// The same step, with the seconds of its parts.
+    pub(super) fn step_in_parts(&mut self) -> Result<StepParts> {
+        let mut parts = StepParts::default();
+        let begin = Instant::now();
+        let mut mark = begin;
+        let mut lap = |part: &mut f64| {
+            let now = Instant::now();
+            *part = (now - mark).as_secs_f64();
+            mark = now;
+        };
+        let input = self.input()?;
+        lap(&mut parts.sort);
+        let (scores, forward_spans) = tape_spans(|| self.net.forward(&input, true));
+        let scores = scores?;
+        lap(&mut parts.forward);
+        let loss = self.loss(scores.features())?;
+        lap(&mut parts.loss);
+        let (gradients, backward_spans) = tape_spans(|| backward(&loss));
+        let gradients = gradients?;
+        lap(&mut parts.backward);
+        self.optimizer.step(&gradients, self.lr, 1.0)?;
+        lap(&mut parts.update);
+        drop((input, scores, loss, gradients));
+        parts.whole = begin.elapsed().as_secs_f64();
+        (parts.forward_spans, parts.backward_spans) = (forward_spans, backward_spans);
+        Ok(parts)
     }
 
     /// Numbers that are trained.

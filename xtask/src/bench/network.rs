@@ -77,7 +77,7 @@ pub(super) enum After {
     NormAddRelu,
 }
 
-/// All convolutions, in the order of the forward pass; those after a join read upsampled features and the
+/// All convolutions, in the order in which the network's tape is told of them; those after a join read upsampled features and the
 /// encoder's as one input.
 pub(super) fn layers(config: &MinkUNetConfig) -> Vec<Layer> {
     let plan = config.arch.plan();
@@ -92,7 +92,7 @@ pub(super) fn layers(config: &MinkUNetConfig) -> Vec<Layer> {
             let shortcut =
                 (cin != cout).then(|| layer(stage, Kind::Pointwise, 1, stride, (cin, cout), After::Norm));
             let conv = |cin, after| layer(stage, Kind::SubManifold, 3, stride, (cin, cout), after);
-            [Some(conv(cin, After::NormRelu)), Some(conv(cout, After::NormAddRelu)), shortcut]
+            [Some(conv(cin, After::NormRelu)), shortcut, Some(conv(cout, After::NormAddRelu))]
                 .into_iter()
                 .flatten()
         };

@@ -1,21 +1,20 @@
 //! Section `profile`: where the time of a whole training step goes.
 //!
-//! Each operation of the step is run by itself on the step's own voxels and maps, equal ones once, and weighed with how
-//! often it occurs; the step is then run whole. What the sum does not explain is the price of candle's graph, of fresh
-//! memory, and of caches that hold another operation's data.
+//! A step is run as it is, while the network's tape notes how long each of its operations takes
+//! ([`ppkt_sparse::tape_spans`]); the times of one step add up to the step, and what is in none of them (candle's
+//! graph, the gradient of the loss, memory that is freed) is shown as the rest.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use anyhow::Result;
-use candle_core::{Device, Tensor, Var};
-use ppkt_sparse::{BatchNorm, CoordinateManager, Pointwise, SparseTensor, VarStore, conv, conv_transpose};
+use anyhow::{Context, Result};
+use ppkt_sparse::{CoordinateManager, TapeSpan, TapeStep};
 use serde::{Deserialize, Serialize};
 
 use super::case::Work;
 use super::clock::{self, Effort};
-use super::input::{Inputs, Noise};
-use super::net::{CLASSES, CONFIG, Training};
+use super::input::Inputs;
+use super::net::{CLASSES, CONFIG, StepParts, Training};
 use super::network::{After, Kind, Layer, coarsen, layers};
 
 /// Bytes of an f32.
@@ -30,7 +29,7 @@ pub(super) struct Row {
     pub(super) operation: String,
     /// Seconds of all occurrences.
     pub(super) seconds: f64,
-    /// Work of all occurrences.
+    /// Work of all occurrences; none where counting it says nothing.
     pub(super) work: Work,
 }
 
@@ -51,172 +50,146 @@ pub(super) struct Profile {
 pub(super) fn measure(inputs: &Inputs, voxels: usize) -> Result<Profile> {
     let set = inputs.voxels(voxels)?;
     let mut training = Training::new(set.coords)?;
-    let samples = clock::sample(Effort::new(false), || training.step())?;
-    let whole = clock::quiet_median(&samples);
-    let mut rows = vec![maps(&training)?];
+    let mut steps = Vec::new();
+    let samples = clock::sample(Effort::new(false), || {
+        steps.push(training.step_in_parts()?);
+        Ok(())
+    })?;
+    // The one in the middle, so that its parts add up; what was run before the samples was to warm up.
+    let middle = clock::quiet_median(&samples);
+    let off = |(_, sample): &(_, &clock::Sample)| (sample.seconds - middle).abs();
+    let sampled = steps.split_off(steps.len() - samples.len()).into_iter().zip(&samples);
+    let (step, _) = sampled.min_by(|a, b| off(a).total_cmp(&off(b))).context("no sample")?;
+    let rows = rows(&step, &training)?;
+    Ok(Profile { input: set.name, threads: rayon::current_num_threads(), whole: step.whole, rows })
+}
+
+/// What each part of a step did, equal operations of a stage together.
+fn rows(step: &StepParts, training: &Training) -> Result<Vec<Row>> {
     let input = training.input()?;
     let manager = input.manager();
     coarsen(manager)?;
-    let mut replay = Replay { manager, known: BTreeMap::new() };
-    for layer in layers(&CONFIG) {
-        for (operation, once) in replay.layer(&layer)? {
-            let known = rows.iter_mut().find(|r| r.stage == layer.stage && r.operation == operation);
-            match known {
-                Some(row) => (row.seconds, row.work) = (row.seconds + once.0, row.work + once.1),
-                None => {
-                    rows.push(Row { stage: layer.stage.clone(), operation, seconds: once.0, work: once.1 })
-                }
-            }
-        }
-    }
-    rows.push(loss(&training, input.len())?);
-    let parameters = training.parameters() as f64;
-    let update = training.optimizer()?;
-    // Weight, gradient and momentum are read, weight and momentum written.
-    rows.push(Row {
-        stage: "SGD".into(),
-        operation: "SGD".into(),
-        seconds: time(update)?,
-        work: Work::new(0.0, 5.0 * F32 * parameters),
-    });
-    Ok(Profile { input: set.name, threads: rayon::current_num_threads(), whole, rows })
-}
-
-fn time<T>(call: impl FnMut() -> Result<T>) -> Result<f64> {
-    Ok(clock::quiet_median(&clock::sample(Effort::BRIEF, call)?))
-}
-
-/// Sorting and all kernel maps, those of the backward pass included.
-fn maps(training: &Training) -> Result<Row> {
-    let needed: std::collections::BTreeSet<_> =
-        layers(&CONFIG).iter().filter(|l| l.kind != Kind::Pointwise).map(|l| (l.stride, l.spec())).collect();
-    let all = || -> Result<(usize, usize)> {
-        let input = training.input()?;
-        coarsen(input.manager())?;
-        let mut pairs = 0;
-        for &(stride, spec) in &needed {
-            pairs += input.manager().kernel_map(stride, spec)?.n_pairs();
-        }
-        Ok((input.len(), pairs))
+    let spans = || step.forward_spans.iter().chain(&step.backward_spans);
+    let sum = |wanted: &dyn Fn(&TapeSpan) -> bool| spans().filter(|s| wanted(s)).map(|s| s.seconds).sum();
+    let mut rows: Vec<Row> = Vec::new();
+    let mut add = |stage: &str, operation: &str, seconds: f64, work: Work| match rows
+        .iter_mut()
+        .find(|r| r.stage == stage && r.operation == operation)
+    {
+        Some(row) => (row.seconds, row.work) = (row.seconds + seconds, row.work + work),
+        None => rows.push(Row { stage: stage.into(), operation: operation.into(), seconds, work }),
     };
-    let (voxels, pairs) = all()?;
-    let work = Work::new(0.0, voxels as f64 * 44.0 + pairs as f64 * 5.0);
-    let name = "sort and kernel maps".to_owned();
-    Ok(Row { stage: name.clone(), operation: name, seconds: time(all)?, work })
-}
-
-/// The loss and the gradient of the scores.
-fn loss(training: &Training, voxels: usize) -> Result<Row> {
-    let scores = Var::from_vec(Noise::new(8).take(voxels * CLASSES), (voxels, CLASSES), &Device::Cpu)?;
-    let seconds = time(|| Ok(training.loss(scores.as_tensor())?.backward()?))?;
-    // Scores are read twice, their gradient written.
-    let work = Work::new(0.0, 3.0 * F32 * (voxels * CLASSES) as f64);
-    Ok(Row { stage: "cross-entropy".into(), operation: "cross-entropy".into(), seconds, work })
-}
-
-/// Seconds and work of an operation, once.
-type Once = (f64, Work);
-
-/// Runs each kind of operation once, however often the network has it.
-struct Replay<'a> {
-    manager: &'a Arc<CoordinateManager>,
-    known: BTreeMap<Layer, Vec<(String, Once)>>,
-}
-
-impl Replay<'_> {
-    /// The operations of a convolution and of what follows it.
-    fn layer(&mut self, layer: &Layer) -> Result<Vec<(String, Once)>> {
-        let key = Layer { stage: String::new(), ..layer.clone() };
-        if let Some(known) = self.known.get(&key) {
-            return Ok(known.clone());
+    let maps: f64 = sum(&|s| s.step == TapeStep::Map);
+    const MAPS: &str = "sort and kernel maps";
+    add(MAPS, MAPS, step.sort + maps, map_work(manager)?);
+    for (unit, layer) in layers(&CONFIG).iter().enumerate() {
+        let steps: BTreeSet<TapeStep> = spans().filter(|s| s.unit == unit).map(|s| s.step).collect();
+        for kind in steps.into_iter().filter(|&kind| kind != TapeStep::Map) {
+            let of_it = |s: &TapeSpan| s.unit == unit && s.step == kind;
+            let times = spans().filter(|s| of_it(s)).count();
+            let (operation, work) = work(layer, kind, times, manager)?;
+            add(&layer.stage, &operation, sum(&of_it), work);
         }
-        let mut all = self.convolution(layer)?;
-        all.extend(self.norm(layer)?);
-        self.known.insert(key, all.clone());
-        Ok(all)
     }
+    let scores = F32 * (input.len() * CLASSES) as f64;
+    add("cross-entropy", "cross-entropy", step.loss, Work::new(0.0, 2.0 * scores));
+    let parameters = training.parameters() as f64;
+    // Weight, gradient and momentum are read, weight and momentum written.
+    add("SGD", "SGD", step.update, Work::new(0.0, 5.0 * F32 * parameters));
+    let noted = |spans: &[TapeSpan]| spans.iter().map(|s| s.seconds).sum::<f64>();
+    let forward = step.forward - noted(&step.forward_spans);
+    add("rest, forward", "rest, forward", forward, Work::default());
+    let backward = step.backward - noted(&step.backward_spans);
+    const BACKWARD: &str = "rest, backward, with the gradient of the loss";
+    add(BACKWARD, BACKWARD, backward, Work::default());
+    Ok(rows)
+}
 
-    fn convolution(&self, layer: &Layer) -> Result<Vec<(String, Once)>> {
-        let work = layer.work(self.manager)?;
-        let (rows, stride) = (layer.rows(self.manager)?.0, self.source_stride(layer));
-        let apply = |features: &Tensor, weight: &Tensor| -> Result<Tensor> {
-            let x = SparseTensor::on(self.manager, stride, features.clone())?;
-            let y = match layer.kind {
-                Kind::Transposed => conv_transpose(&x, weight, layer.spec())?,
-                Kind::Strided | Kind::SubManifold => conv(&x, weight, layer.spec())?,
-                Kind::Pointwise => pointwise(&x, weight)?,
-            };
-            Ok(y.features().clone())
-        };
-        let mut noise = Noise::new(9);
-        let features = Var::from_vec(noise.take(rows * layer.cin), (rows, layer.cin), &Device::Cpu)?;
-        let volume = layer.spec().volume();
-        let shape: &[usize] = if layer.kind == Kind::Pointwise {
-            &[layer.cin, layer.cout]
-        } else {
-            &[volume, layer.cin, layer.cout]
-        };
-        let weight = Var::from_vec(noise.take(volume * layer.cin * layer.cout), shape, &Device::Cpu)?;
-        let (x, w) = (features.as_detached_tensor(), weight.as_detached_tensor());
-        let what = match layer.kind {
-            Kind::SubManifold => "convolution",
-            Kind::Strided => "strided convolution",
-            Kind::Transposed => "transposed convolution",
-            Kind::Pointwise => "linear",
-        };
-        let forward = time(|| apply(&x, &w))?;
-        let mut all = vec![(format!("{what}, forward"), (forward, work))];
-        if !layer.first {
-            all.push((format!("{what}, gradient of features"), (backward(&apply(&features, &w)?)?, work)));
-        }
-        all.push((format!("{what}, gradient of weights"), (backward(&apply(&x, &weight)?)?, work)));
-        Ok(all)
+/// Keys and rows of voxels that are sorted, and pairs of all maps that are written.
+fn map_work(manager: &Arc<CoordinateManager>) -> Result<Work> {
+    let needed: BTreeSet<_> =
+        layers(&CONFIG).iter().filter(|l| l.kind != Kind::Pointwise).map(|l| (l.stride, l.spec())).collect();
+    let mut pairs = 0;
+    for (stride, spec) in needed {
+        pairs += manager.kernel_map(stride, spec)?.n_pairs();
     }
+    let voxels = manager.coarser(1, 1)?.len();
+    Ok(Work::new(0.0, voxels as f64 * 44.0 + pairs as f64 * 5.0))
+}
 
-    fn norm(&self, layer: &Layer) -> Result<Vec<(String, Once)>> {
-        let n = layer.rows(self.manager)?.1;
-        let stride = if layer.kind == Kind::Strided { 2 * layer.stride } else { layer.stride };
-        let mut noise = Noise::new(10);
-        let mut leaf = || -> Result<SparseTensor> {
-            let var = Var::from_vec(noise.take(n * layer.cout), (n, layer.cout), &Device::Cpu)?;
-            Ok(SparseTensor::on(self.manager, stride, var.as_tensor().clone())?)
-        };
-        let x = leaf()?;
-        let norm = BatchNorm::new(layer.cout, 0.1, VarStore::new(0).builder(&Device::Cpu))?;
-        // Arrays read and written forward and backward: batches are read for their sums and again for the result.
-        let (what, arrays, apply): (_, _, Box<dyn Fn() -> Result<SparseTensor>>) = match layer.after {
-            After::Nothing => return Ok(Vec::new()),
-            After::Norm => ("norm", [3.0, 5.0], Box::new(|| Ok(norm.forward(&x, true)?))),
-            After::NormRelu => ("norm, ReLU", [3.0, 5.0], Box::new(|| Ok(norm.forward_relu(&x, true)?))),
-            After::NormAddRelu => {
-                let residual = x.with_features(leaf()?.features().clone())?;
-                let (norm, x) = (&norm, &x);
-                let apply = move || Ok(norm.forward_add_relu(x, &residual, true)?);
-                ("norm, add, ReLU", [4.0, 6.0], Box::new(apply))
+/// Name and work of what a tape did `times` times for a layer.
+fn work(
+    layer: &Layer,
+    step: TapeStep,
+    times: usize,
+    manager: &Arc<CoordinateManager>,
+) -> Result<(String, Work)> {
+    let product = layer.work(manager)?;
+    let convolution = match layer.kind {
+        Kind::SubManifold => "convolution",
+        Kind::Strided => "strided convolution",
+        Kind::Transposed => "transposed convolution",
+        Kind::Pointwise => "linear",
+    };
+    let norm = match layer.after {
+        After::Nothing => "",
+        After::Norm => "norm",
+        After::NormRelu => "norm, ReLU",
+        After::NormAddRelu => "norm, add, ReLU",
+    };
+    let residual = if layer.after == After::NormAddRelu { 1.0 } else { 0.0 };
+    let array = F32 * (layer.rows(manager)?.1 * layer.cout) as f64;
+    let arrays = |n: f64| Work::new(0.0, n * array);
+    let again = times as f64;
+    Ok(match step {
+        TapeStep::Map => ("kernel map".into(), Work::default()),
+        TapeStep::Convolution => (format!("{convolution}, forward"), product),
+        TapeStep::ConvolutionAgain => (format!("{convolution}, forward again"), product * again),
+        TapeStep::WeightGradient => (format!("{convolution}, gradient of weights"), product),
+        // For two inputs side by side two products of a part each.
+        TapeStep::FeatureGradient => (format!("{convolution}, gradient of features"), product),
+        TapeStep::BiasGradient => (format!("{convolution}, gradient of the bias"), arrays(1.0)),
+        // Read for the moments, read again, written.
+        TapeStep::Norm => (format!("{norm}, forward"), arrays(3.0 + residual)),
+        TapeStep::NormAgain => (format!("{norm}, forward again"), arrays(2.0 + residual) * again),
+        // The input and the gradient are read for their sums and again, and the gradient is written.
+        TapeStep::NormGradient => (format!("{norm}, backward"), arrays(5.0 + residual)),
+        TapeStep::ResidualGradient => ("gradient of the residual, added".into(), arrays(3.0)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_add_up_and_units_are_the_layers() {
+        let coords: Vec<[i32; 4]> =
+            (0..40).flat_map(|a| (0..40).flat_map(move |b| [[0, a, b, 0], [0, a, 0, b + 1]])).collect();
+        let mut training = Training::new(coords).unwrap();
+        let step = training.step_in_parts().unwrap();
+        let layers = layers(&CONFIG);
+        let has = |spans: &[TapeSpan], unit, step| spans.iter().any(|s| s.unit == unit && s.step == step);
+        for (unit, layer) in layers.iter().enumerate() {
+            let (forward, backward) = (&step.forward_spans, &step.backward_spans);
+            assert!(has(forward, unit, TapeStep::Convolution), "{layer:?}");
+            assert_eq!(has(forward, unit, TapeStep::Norm), layer.after != After::Nothing, "{layer:?}");
+            assert_eq!(has(backward, unit, TapeStep::BiasGradient), layer.after == After::Nothing);
+            assert_eq!(has(backward, unit, TapeStep::FeatureGradient), !layer.first, "{layer:?}");
+            assert!(has(backward, unit, TapeStep::WeightGradient), "{layer:?}");
+            // Products of few numbers are run again, and those of one matrix a row are the smallest.
+            if layer.kind == Kind::Pointwise && layer.after == After::Norm && layer.cin <= 256 {
+                assert!(has(backward, unit, TapeStep::ConvolutionAgain), "{layer:?}");
             }
-        };
-        let array = F32 * (n * layer.cout) as f64;
-        let forward = (time(&apply)?, Work::new(0.0, arrays[0] * array));
-        let back = (backward(apply()?.features())?, Work::new(0.0, arrays[1] * array));
-        Ok(vec![(format!("{what}, forward"), forward), (format!("{what}, backward"), back)])
+            if layer.kind == Kind::SubManifold && layer.cin >= 96 && layer.stride < 4 {
+                assert!(!has(backward, unit, TapeStep::ConvolutionAgain), "{layer:?}");
+            }
+        }
+        assert!(step.forward_spans.iter().all(|s| s.unit < layers.len()));
+        let rows = rows(&step, &training).unwrap();
+        assert!(rows.iter().all(|r| r.seconds >= 0.0), "{rows:?}");
+        let sum: f64 = rows.iter().map(|r| r.seconds).sum();
+        // All but what was freed at the end.
+        assert!(sum <= step.whole && sum > 0.7 * step.whole, "{sum} of {}", step.whole);
     }
-
-    fn source_stride(&self, layer: &Layer) -> u32 {
-        if layer.kind == Kind::Transposed { 2 * layer.stride } else { layer.stride }
-    }
-}
-
-/// A product with one matrix a row, as the network's own layer makes it.
-fn pointwise(x: &SparseTensor, weight: &Tensor) -> Result<SparseTensor> {
-    let named = [("kernel".to_owned(), weight.clone())].into_iter().collect();
-    let builder = candle_nn::VarBuilder::from_tensors(named, weight.dtype(), &Device::Cpu);
-    let (cin, cout) = weight.dims2()?;
-    let layer = Pointwise::without_bias(cin, cout, ppkt_sparse::ConvInit::default(), builder)?;
-    Ok(layer.forward(x)?)
-}
-
-/// Seconds of the backward pass alone, without the gradient of ones that it begins with.
-fn backward(result: &Tensor) -> Result<f64> {
-    let both = time(|| Ok(result.backward()?))?;
-    Ok((both - time(|| Ok(result.ones_like()?))?).max(0.0))
 }

@@ -127,13 +127,11 @@ impl Report {
         }
         add("Linearity: time a voxel", &self.linearity());
         for profile in &self.profiles {
-            let sum: f64 = profile.rows.iter().map(|r| r.seconds).sum();
             let title = format!(
-                "A training step of MinkUNet34C on {}, {}: {} in whole, its operations alone {} of that",
+                "A training step of MinkUNet34C on {}, {}: {}",
                 profile.input,
                 threads(profile.threads),
                 seconds(profile.whole),
-                percent(sum / profile.whole)
             );
             add(&format!("{title}. By operation"), &self.profile_table(profile, |r| r.operation.clone()));
             add("The same by stage", &self.profile_table(profile, |r| r.stage.clone()));
@@ -219,10 +217,10 @@ impl Report {
                 percent(time / profile.whole),
                 if arithmetic { digits(gflops) } else { String::new() },
                 if arithmetic { percent(gflops / peak.fma_gflops) } else { String::new() },
-                digits(gbs),
-                percent(gbs / peak.memory_gbs),
-                limit_name(limit).to_owned(),
-                percent(roof / time),
+                if work.is_counted() { digits(gbs) } else { String::new() },
+                if work.is_counted() { percent(gbs / peak.memory_gbs) } else { String::new() },
+                if work.is_counted() { limit_name(limit).to_owned() } else { String::new() },
+                if work.is_counted() { percent(roof / time) } else { String::new() },
             ]);
         }
         table
@@ -234,7 +232,7 @@ impl Report {
         let Some(peak) = self.peak(profile.threads) else { return table };
         let mut rest = profile.whole;
         for limit in [Limit::Compute, Limit::Memory] {
-            let of_it = profile.rows.iter().filter(|r| r.work.roof(peak).1 == limit);
+            let of_it = profile.rows.iter().filter(|r| r.work.is_counted() && r.work.roof(peak).1 == limit);
             let time: f64 = of_it.clone().map(|r| r.seconds).sum();
             let least: f64 = of_it.map(|r| r.work.roof(peak).0).sum();
             rest -= time;
@@ -247,7 +245,7 @@ impl Report {
         }
         let rest = rest.max(0.0);
         table.row([
-            "neither: graph, memory, caches".to_owned(),
+            "neither: graph, gradient of the loss, memory freed".to_owned(),
             seconds(rest),
             percent(rest / profile.whole),
             String::new(),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use candle_core::{Device, Result, Tensor};
 
 use super::record::{Node, Record};
+use super::spans::{TapeStep, timed};
 use crate::conv::with_slices;
 use crate::dense::column_sums;
 use crate::kernels::{self, Prepared, Side, Start, Weight};
@@ -63,14 +64,16 @@ impl Record {
             let inputs = self.inputs(id)?;
             let sides: Vec<Side<'_>> =
                 inputs.iter().map(|(data, channels)| Side { data, channels: *channels }).collect();
-            let dw = kernels::weight_gradient(self.simd, lists, &sides, &dz, channels);
+            let dw = timed(id, TapeStep::WeightGradient, || {
+                kernels::weight_gradient(self.simd, lists, &sides, &dz, channels)
+            });
             gradients.push(Some(Tensor::from_vec(dw, dims, &Device::Cpu)?));
         }
         self.free_all_but(id - 1);
         let node = &self.nodes[id - 1];
         if let Some(bias) = node.bias.as_ref().filter(|b| b.track_op()) {
             let rows = node.direction.lists(&node.map).n_target;
-            let sums = column_sums(&dz, rows, channels);
+            let sums = timed(id, TapeStep::BiasGradient, || column_sums(&dz, rows, channels));
             gradients.push(Some(Tensor::from_vec(sums, bias.shape(), &Device::Cpu)?));
         }
         gradients.extend(of_norm);
@@ -84,14 +87,15 @@ impl Record {
         let mut first = 0;
         for &(input, width) in &node.inputs {
             if self.needs(input) {
-                with_slices([&kernel], |[w]| {
+                let mut add = |w: &[f32]| {
                     let weight = Weight::backward(w, (cin, channels), (first, width), mirrored);
                     let weight = Prepared::new(self.simd, weight);
                     match &mut of_values[input] {
                         Some(known) => weight.add_product(lists, &side, known.to_mut()),
                         none => *none = Some(weight.gather_product(lists, &side, Start::default()).into()),
                     }
-                })?;
+                };
+                with_slices([&kernel], |[w]| timed(id, TapeStep::FeatureGradient, || add(w)))?;
             }
             first += width;
         }
@@ -122,8 +126,9 @@ impl Record {
             None => Mask::OfNorm(&norm.beta),
         };
         let mut g = grad.into_owned();
-        let (dgamma, dbeta) =
-            backward_in_place(&mut z, &mut g, mask, &norm.moments, &norm.gamma, norm.of_batch);
+        let (dgamma, dbeta) = timed(id, TapeStep::NormGradient, || {
+            backward_in_place(&mut z, &mut g, mask, &norm.moments, &norm.gamma, norm.of_batch)
+        });
         let mut gradients = Vec::new();
         for (parameter, gradient) in norm.parameters.iter().zip([dgamma, dbeta]) {
             if parameter.track_op() {
@@ -133,7 +138,7 @@ impl Record {
         (node.y, node.keeps_y) = (None, false);
         if let Some(residual) = residual.filter(|&r| self.needs(r)) {
             match &mut of_values[residual] {
-                Some(known) => add_in_place(known.to_mut(), &g),
+                Some(known) => timed(id, TapeStep::ResidualGradient, || add_in_place(known.to_mut(), &g)),
                 none => *none = Some(g.into()),
             }
         }

@@ -12,11 +12,13 @@
 //! | `mod.rs` | forward: what a network calls |
 //! | `record.rs` | what is kept, and how the rest is found again |
 //! | `backward.rs` | gradients |
+//! | `spans.rs` | how long each operation takes, for benches |
 //! | `graph.rs` | the tape as nodes of candle's graph |
 
 mod backward;
 mod graph;
 mod record;
+mod spans;
 
 use std::sync::Arc;
 
@@ -32,6 +34,8 @@ use crate::{
 };
 
 use record::{Node, Norm, Record};
+use spans::timed;
+pub use spans::{TapeSpan, TapeStep, tape_spans};
 
 const OP: &str = "tape";
 
@@ -189,10 +193,11 @@ impl Tape {
             return Err(SparseError::Shape { op: OP, what: "the input", expected, got: vec![0] });
         };
         inputs.iter().try_for_each(|other| self.same_voxels(x.stride, other))?;
-        let (map, stride) = match direction {
-            Direction::ToCoarse => downwards(&self.manager, x.stride, spec)?,
-            Direction::ToFine => upwards(&self.manager, x.stride, spec)?,
-        };
+        let id = self.record.nodes.len() + 1;
+        let (map, stride) = timed(id, TapeStep::Map, || match direction {
+            Direction::ToCoarse => downwards(&self.manager, x.stride, spec),
+            Direction::ToFine => upwards(&self.manager, x.stride, spec),
+        })?;
         let cin = inputs.iter().map(|x| x.channels).sum();
         let channels = check_weight(OP, (spec.volume(), cin), kernel, bias)?;
         let mut residual = None;
@@ -208,11 +213,11 @@ impl Tape {
             Node::new(kernel.contiguous()?, bias.map(Tensor::contiguous).transpose()?, map, direction);
         (node.channels, node.relu) = (channels, after.relu());
         let sides: Vec<Side<'_>> = inputs.iter().map(|x| x.side()).collect();
-        let z = node.product(self.simd, &sides)?;
+        let z = timed(id, TapeStep::Convolution, || node.product(self.simd, &sides))?;
         let y = match after.norm() {
             None => z,
             Some(norm) => {
-                let moments = norm.moments(&z, stride, self.train)?;
+                let moments = timed(id, TapeStep::Norm, || norm.moments(&z, stride, self.train))?;
                 let norm = node.norm.insert(Norm::new(norm, moments, self.train)?);
                 if norm.gamma.len() != channels {
                     let (expected, got) = (format!("[{channels}]"), vec![norm.gamma.len()]);
@@ -222,13 +227,17 @@ impl Tape {
                 let tracked = self.record.needs_gradient(&node, inputs, residual_id(after));
                 if tracked && !node.is_cheap() {
                     let norm = node.norm.as_ref().map(|n| (&n.moments, &n.gamma, &n.beta));
-                    let y = norm.map(|(m, g, b)| normalise(&z, m, g, b, residual, node.relu));
+                    let y = norm.map(|(m, g, b)| {
+                        timed(id, TapeStep::Norm, || normalise(&z, m, g, b, residual, node.relu))
+                    });
                     node.z = Some(z);
                     y.unwrap_or_default()
                 } else {
                     let mut y = z;
                     if let Some(n) = &node.norm {
-                        normalise_in_place(&mut y, &n.moments, &n.gamma, &n.beta, residual, node.relu);
+                        timed(id, TapeStep::Norm, || {
+                            normalise_in_place(&mut y, &n.moments, &n.gamma, &n.beta, residual, node.relu);
+                        });
                     }
                     y
                 }

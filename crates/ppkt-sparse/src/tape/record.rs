@@ -5,6 +5,7 @@ use std::sync::Arc;
 use candle_core::{Result, Tensor};
 
 use super::TapeValue;
+use super::spans::{TapeStep, timed};
 use crate::conv::Direction;
 use crate::kernel_map::KernelMap;
 use crate::kernels::{Side, Simd};
@@ -215,15 +216,20 @@ impl Record {
             (Some(mut z), _, residual) => {
                 let residual = residual.map(|r| r.map_or_else(|kept| kept, Arc::new));
                 let residual = residual.as_ref().map(|r| r.as_slice());
-                normalise_in_place(&mut z, moments, gamma, beta, residual, node.relu);
+                timed(id, TapeStep::NormAgain, || {
+                    normalise_in_place(&mut z, moments, gamma, beta, residual, node.relu);
+                });
                 z
             }
             (None, Some(z), Some(Ok(mut sum))) => {
-                normalise_onto(&mut sum, z, moments, gamma, beta);
+                timed(id, TapeStep::NormAgain, || normalise_onto(&mut sum, z, moments, gamma, beta));
                 sum
             }
-            (None, Some(z), Some(Err(kept))) => normalise(z, moments, gamma, beta, Some(&kept), node.relu),
-            (None, Some(z), None) => normalise(z, moments, gamma, beta, None, node.relu),
+            (None, Some(z), residual) => {
+                let kept = residual.and_then(std::result::Result::err);
+                let kept = kept.as_ref().map(|r| r.as_slice());
+                timed(id, TapeStep::NormAgain, || normalise(z, moments, gamma, beta, kept, node.relu))
+            }
             (None, None, _) => candle_core::bail!("a tape has lost a value"),
         };
         let y = Arc::new(y);
@@ -245,7 +251,7 @@ impl Record {
         let inputs = self.inputs_that(id, stays)?;
         let sides: Vec<Side<'_>> =
             inputs.iter().map(|(data, channels)| Side { data, channels: *channels }).collect();
-        self.nodes[id - 1].product(self.simd, &sides)
+        timed(id, TapeStep::ConvolutionAgain, || self.nodes[id - 1].product(self.simd, &sides))
     }
 
     /// What the convolution of a unit reads, each with its channels.
