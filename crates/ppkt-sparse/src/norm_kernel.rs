@@ -6,7 +6,7 @@
 //!
 //! Shapes: N rows, C channels; `x`, `y`, `g` are `[N, C]`, everything else `[C]`.
 
-use crate::rows::{map_blocks, map_blocks_mut, of_rows, wide};
+use crate::rows::{BLOCK_ROWS, map_blocks, map_blocks_mut, new_by_blocks, of_rows, wide};
 
 /// What a channel is normalised with.
 #[derive(Debug, Clone, PartialEq)]
@@ -83,16 +83,15 @@ pub(crate) fn normalise(
 ) -> Vec<f32> {
     let c = gamma.len();
     let scale: Vec<f32> = gamma.iter().zip(&m.inv_std).map(|(g, i)| g * i).collect();
-    let mut y = vec![0f32; x.len()];
-    map_blocks_mut(&mut y, c, |rows, out| {
+    new_by_blocks(x.len(), BLOCK_ROWS * c, |block, out| {
+        let rows = block * BLOCK_ROWS..block * BLOCK_ROWS + out.len() / c;
         let xs = of_rows(x, rows.clone(), c);
         match residual {
             None if relu => apply_relu(xs, &m.mean, &scale, beta, out),
             None => apply(xs, &m.mean, &scale, beta, out),
             Some(r) => apply_add_relu(xs, of_rows(r, rows, c), &m.mean, &scale, beta, out),
         }
-    });
-    y
+    })
 }
 
 /// ReLU that lets a NaN through, so that a broken step is seen where it broke.

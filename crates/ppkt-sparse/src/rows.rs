@@ -3,6 +3,7 @@
 //! Every reduction over rows is made of partial sums over blocks of [`BLOCK_ROWS`] rows, added in the order of the
 //! blocks. The blocks depend on `N` alone, so results have the same bits for any number of threads.
 
+use std::mem::MaybeUninit;
 use std::ops::{Deref, Range};
 
 use candle_core::{CpuStorage, Layout, Storage, Tensor};
@@ -44,6 +45,31 @@ pub(crate) fn map_blocks_mut<T: Send>(
     } else {
         out.par_chunks_mut(BLOCK_ROWS * cols).enumerate().map(one).collect()
     }
+}
+
+/// A new array of `len` zeros, of which `f` overwrites blocks of `size`, each of its number.
+///
+/// A block is zeroed by the thread that writes it, while it is in the cache: `vec![0.0; len]` is a pass over memory of
+/// its own wherever the allocator gives out pages that were used before.
+#[expect(unsafe_code, reason = "zeros are written to memory that is not initialised")]
+pub(crate) fn new_by_blocks(len: usize, size: usize, f: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
+    let mut out: Vec<f32> = Vec::with_capacity(len);
+    let one = |(block, part): (usize, &mut [MaybeUninit<f32>])| {
+        part.iter_mut().for_each(|value| {
+            value.write(0.0);
+        });
+        // SAFETY: all elements were just written.
+        f(block, unsafe { std::slice::from_raw_parts_mut(part.as_mut_ptr().cast(), part.len()) });
+    };
+    let all = &mut out.spare_capacity_mut()[..len];
+    if len < SERIAL_BELOW {
+        all.chunks_mut(size.max(1)).enumerate().for_each(one);
+    } else {
+        all.par_chunks_mut(size.max(1)).enumerate().for_each(one);
+    }
+    // SAFETY: the blocks are all of the `len` elements.
+    unsafe { out.set_len(len) };
+    out
 }
 
 /// The part of a row-major `[N, cols]` slice that belongs to a range of rows.
@@ -146,6 +172,11 @@ mod tests {
                 }
             });
             assert!(out.chunks(3).enumerate().all(|(i, p)| p == [i as f32; 3]));
+            let new = new_by_blocks(rows * 3, 300, |block, part| {
+                assert!(part.iter().all(|&v| v == 0.0));
+                part.iter_mut().zip(block * 300..).for_each(|(p, i)| *p = i as f32);
+            });
+            assert!(new.len() == rows * 3 && new.iter().enumerate().all(|(i, &v)| v == i as f32));
         }
     }
 }

@@ -2,9 +2,8 @@
 
 use std::borrow::Cow;
 
-use rayon::prelude::*;
-
 use super::{TransposeSquare, Weight};
+use crate::rows::new_by_blocks;
 
 /// How the columns of a result are divided among calls of a micro-kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,8 +70,7 @@ impl<'a> Packed<'a> {
         if !weight.transposed && !weight.mirrored && panels.len() <= 1 && padded == outer {
             return Self { data: weight.data.into(), volume, inner, panels };
         }
-        let mut data = vec![0f32; volume * inner * padded];
-        data.par_chunks_mut((inner * padded).max(1)).enumerate().for_each(|(k, packed)| {
+        let data = new_by_blocks(volume * inner * padded, inner * padded, |k, packed| {
             let matrix = weight.matrix(k);
             let mut rest = packed;
             for panel in 0..panels.len() {

@@ -40,11 +40,12 @@ pub(super) struct WgradIsa {
 }
 
 /// Most parts that the sum over the blocks is cut into.
-const MAX_PARTS: usize = 16;
+const MAX_PARTS: usize = 4;
 /// Blocks that a part has at least.
 const MIN_BLOCKS: usize = 4;
-/// Elements of all parts together, at most (unless there is but one): 32 MiB.
-const MAX_ELEMENTS: usize = 8 << 20;
+/// Elements of all parts together, at most (unless there is but one): 8 MiB. More parts take memory at the peak of a
+/// step and are no faster.
+const MAX_ELEMENTS: usize = 2 << 20;
 /// Elements of the matrices that a task goes through for every block: 512 KiB, so that they stay in the second cache.
 const TASK_ELEMENTS: usize = 128 << 10;
 /// Tasks for each thread that are aimed at.
