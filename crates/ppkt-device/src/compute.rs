@@ -21,7 +21,7 @@ pub trait Sealed {}
 /// What the driver copies as it is.
 #[cfg(feature = "cuda")]
 #[doc(hidden)]
-pub trait Sealed: crate::cuda::driver::DeviceRepr {}
+pub trait Sealed: crate::cuda::driver::DeviceRepr + crate::cuda::driver::ValidAsZeroBits {}
 
 macro_rules! numbers {
     ($($t:ty)*) => {$(
@@ -180,6 +180,12 @@ pub trait Compute {
     /// # Errors
     /// If there is not enough.
     fn uninit<T: Number>(&self, len: usize) -> Result<Self::Memory<T>>;
+
+    /// Zeros; at least one, as [`Self::uninit`].
+    ///
+    /// # Errors
+    /// If there is not enough memory.
+    fn zeros<T: Number>(&self, len: usize) -> Result<Self::Memory<T>>;
 
     /// A copy of `values`; at least one element, as [`Self::uninit`].
     ///

@@ -9,6 +9,8 @@
 
 mod cache;
 mod convnext;
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
 mod engine;
 mod error;
 mod hub;

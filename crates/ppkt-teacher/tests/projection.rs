@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::VarBuilder;
 use ppkt_teacher::{AlignCorners, FeatureMap, PixelRef, TeacherError, UpsampleProjection};
-use ppkt_testkit::{Vectors, assert_close, reference_files};
+use ppkt_testkit::{Vectors, assert_close, devices, reference_files};
 
 /// f32 against f64: the goal of the house. What is met today is better than 1e-5.
 const TOLERANCE: f64 = 1e-4;
@@ -255,4 +255,46 @@ fn a_map_of_another_teacher_is_told() {
     let other = FeatureMap { tokens: tensor(&noise(2 * 12 * 6, 1), &[2, 3, 4, 6]), ..map };
     let error = projection.forward(&other, &some_pixels(3)).unwrap_err();
     assert!(matches!(error, TeacherError::Tensor(_)), "{error}");
+}
+
+#[test]
+fn device_projections_are_those_of_the_cpu() {
+    let (c, d, size) = (37, 20, [2, 6, 7]);
+    let (weight, bias) = (noise(c * d, 1), noise(d, 2));
+    let tokens = noise(2 * 6 * 7 * c, 3);
+    let run = |device: &Device, map_on: &Device, corners, n: usize| {
+        let var = |values: &[f32], shape: &[usize]| {
+            Var::from_tensor(&Tensor::from_slice(values, shape, device).unwrap()).unwrap()
+        };
+        let vars = [var(&weight, &[d, c, 1, 1]), var(&bias, &[d])];
+        let names = ["decoder.0.weight", "decoder.0.bias"].map(str::to_owned);
+        let named = names.into_iter().zip(vars.each_ref().map(|v| v.as_tensor().clone())).collect();
+        let vb = VarBuilder::from_tensors(named, DType::F32, device);
+        let projection = UpsampleProjection::new(c, d, corners, vb).unwrap();
+        let tokens = Tensor::from_slice(&tokens, (size[0], size[1], size[2], c), map_on).unwrap();
+        let map = FeatureMap { tokens, image_size: (48, 56), stride: 8 };
+        let pixels: Vec<PixelRef> =
+            some_pixels(n).iter().map(|p| PixelRef { u: p.u * 1.75, v: p.v * 2.0, ..*p }).collect();
+        let out = projection.forward(&map, &pixels).unwrap();
+        let whole = projection.project_map(&map).unwrap();
+        let grads = out.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+        [flat(&out), flat(&whole), flat(grads.get(&vars[0]).unwrap()), flat(grads.get(&vars[1]).unwrap())]
+    };
+    for corners in BOTH {
+        // Fewer pixels than cells, and more.
+        for n in [20, 3000] {
+            let want = run(&Device::Cpu, &Device::Cpu, corners, n);
+            for device in devices() {
+                for map_on in [&device, &Device::Cpu] {
+                    let what = format!("{corners:?} {n} {:?} {:?}", device.location(), map_on.location());
+                    let got = run(&device, map_on, corners, n);
+                    for (got, want) in got.iter().zip(&want) {
+                        let want: Vec<f64> = want.iter().map(|&v| f64::from(v)).collect();
+                        assert_close(&what, got, &want, 1e-5);
+                    }
+                    assert!(run(&device, map_on, corners, n) == got, "{what}: other bits");
+                }
+            }
+        }
+    }
 }

@@ -95,6 +95,10 @@ impl Compute for EmulatedGpu {
         Ok(self.allocate(vec![0xff; len.max(1) * size_of::<T>()]))
     }
 
+    fn zeros<T: Number>(&self, len: usize) -> Result<EmulatedMemory<T>> {
+        Ok(self.allocate(vec![0; len.max(1) * size_of::<T>()]))
+    }
+
     fn upload<T: Number>(&self, values: &[T]) -> Result<EmulatedMemory<T>> {
         let mut bytes = Vec::new();
         values.iter().for_each(|v| v.append(&mut bytes));

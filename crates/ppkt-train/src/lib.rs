@@ -20,6 +20,7 @@ mod pretrain;
 mod provenance;
 mod recipe;
 mod resume;
+mod rows_at;
 mod run_folder;
 mod samples;
 mod schedule;

@@ -14,6 +14,7 @@ use crate::config::PretrainConfig;
 use crate::error::{Result, TrainError};
 use crate::inference::Inference;
 use crate::optimizer::{with_f32, within};
+use crate::rows_at::rows_at;
 
 /// Prefix of the student's tensors, as in SLidR's checkpoints.
 const POINTS: &str = "model_points";
@@ -118,8 +119,7 @@ impl Model {
     /// Embeddings of the points of `pairs`, `[M, D]`, from those of all voxels.
     pub(crate) fn at_points(embeddings: &Tensor, input: &Input, pairs: &[Pair]) -> Result<Tensor> {
         let rows: Vec<u32> = pairs.iter().map(|p| input.row_of_voxel[p.voxel as usize]).collect();
-        let index = Tensor::from_vec(rows, pairs.len(), embeddings.device())?;
-        Ok(embeddings.index_select(&index, 0)?)
+        Ok(rows_at(embeddings, rows)?)
     }
 
     /// Embeddings of the pixels of `pairs`, `[M, D]`; not normalised.

@@ -101,7 +101,7 @@ pub fn pretrain(
     for note in training.notes() {
         observer.message(note);
     }
-    let teacher = OpenTeacher::of(config, device)?;
+    let teacher = OpenTeacher::of(config)?;
     let provenance =
         Provenance::of_pretraining(training.as_ref(), validation.as_ref(), teacher.spec(), device)?;
     let begun = start.begun_before(config, out, "run", forgive)?;

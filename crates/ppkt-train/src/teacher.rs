@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use candle_core::Device;
 use ppkt_data::{DataError, Dataset, ImageMap, Loader, OnDamaged, Scene};
 use ppkt_teacher::{
     CacheReport, Cached, FeatureCache, FeatureMap, Images, Teacher, TeacherError, TeacherSpec,
@@ -18,24 +17,24 @@ use crate::observer::Observer;
 /// Frames that are read at the same time while a cache is filled.
 const FRAMES_AT_ONCE: usize = 8;
 
-/// A run's teacher and, if it has one, its cache. Its maps are brought to the device of the networks that are trained.
+/// A run's teacher and, if it has one, its cache. Its maps stay on the CPU: to a GPU go only the features of the pixels
+/// that a step has drawn (`UpsampleProjection::forward`), a small part of a map.
 pub(crate) struct OpenTeacher {
     teacher: Box<dyn Teacher>,
-    device: Device,
     pub(crate) cache: Option<FeatureCache>,
 }
 
 impl OpenTeacher {
-    pub(crate) fn of(config: &PretrainConfig, device: &Device) -> Result<Self> {
+    pub(crate) fn of(config: &PretrainConfig) -> Result<Self> {
         let teacher = ppkt_teacher::open(&config.teacher_uri()?, &config.teacher.options)?;
         if config.teacher.cache.is_empty() {
-            return Ok(Self { teacher, device: device.clone(), cache: None });
+            return Ok(Self { teacher, cache: None });
         }
         let folder = Path::new(&config.teacher.cache);
         let cache = FeatureCache::open(folder, config.teacher.cache_limit)
             .map_err(|e| TrainError::Teacher(e.into()))?;
         let teacher = Box::new(Cached::new(teacher, cache.clone())?);
-        Ok(Self { teacher, device: device.clone(), cache: Some(cache) })
+        Ok(Self { teacher, cache: Some(cache) })
     }
 
     /// Tells what the cache has to say, if anything.
@@ -52,8 +51,7 @@ impl Teacher for OpenTeacher {
     }
 
     fn features(&self, images: &Images) -> std::result::Result<FeatureMap, TeacherError> {
-        let map = self.teacher.features(images)?;
-        Ok(FeatureMap { tokens: map.tokens.to_device(&self.device)?, ..map })
+        self.teacher.features(images)
     }
 }
 
@@ -73,7 +71,7 @@ pub fn fill_cache(
     config.check()?;
     let training: Arc<dyn Dataset> = Arc::from(config.open_training()?);
     let validation: Arc<dyn Dataset> = Arc::from(config.open_validation()?);
-    let open = OpenTeacher::of(config, &Device::Cpu)?;
+    let open = OpenTeacher::of(config)?;
     let Some(cache) = &open.cache else {
         return Err(TrainError::Config("no cache is named: give --cache DIR".into()));
     };

@@ -70,14 +70,6 @@ impl<'a> Gpu<'a> {
         Tensor::from_storage(Storage::Cuda(self.storage(memory)), shape, BackpropOp::none(), false)
     }
 
-    /// Zeros.
-    ///
-    /// # Errors
-    /// If there is not enough memory.
-    pub fn zeros<T: Number + super::driver::ValidAsZeroBits>(&self, len: usize) -> Result<CudaMemory<T>> {
-        Ok(self.owned(self.0.alloc_zeros(len.max(1))?))
-    }
-
     /// A copy on the CPU. Waits.
     ///
     /// # Errors
@@ -103,6 +95,10 @@ impl Compute for Gpu<'_> {
         // SAFETY: the numbers are of types that have no wrong bits, and the trait says that kernels write them first.
         let slice = unsafe { self.0.alloc(len.max(1)) }?;
         Ok(self.owned(slice))
+    }
+
+    fn zeros<T: Number>(&self, len: usize) -> Result<CudaMemory<T>> {
+        Ok(self.owned(self.0.alloc_zeros(len.max(1))?))
     }
 
     fn upload<T: Number>(&self, values: &[T]) -> Result<CudaMemory<T>> {

@@ -5,9 +5,10 @@ use ppkt_device::{Compute, Memory};
 use ppkt_testkit::{EmulatedGpu, assert_close};
 
 use crate::optimizer::{Optimizer, OptimizerConfig, OptimizerKind, numbers};
+use crate::rows_at::Readers;
 
 fn gpu() -> Option<EmulatedGpu> {
-    EmulatedGpu::build(&["src/cuda/optimizer.cu"])
+    EmulatedGpu::build(&["src/cuda/optimizer.cu", "src/cuda/rows.cu"])
 }
 
 /// Numbers from -1 to 1 that repeat late.
@@ -119,5 +120,28 @@ fn a_gradient_that_is_not_finite_changes_nothing_and_a_huge_parameter_is_told() 
         let (p, r) = (parameter.write(), report.write());
         super::sgd_step(&gpu, p, &gradient.view(), &mut momentum, r, &numbers).unwrap();
         assert_eq!(report.values()[1], faulty, "{far}");
+    }
+}
+
+#[test]
+fn rows_are_gathered_and_collected() {
+    let Some(gpu) = gpu() else { return };
+    // No row; one; some several times and some never; more values than a block has threads.
+    for (n, m, dim) in [(3, 0, 2), (1, 1, 1), (5, 12, 3), (400, 300, 7)] {
+        let rows: Vec<u32> = (0..m as u32).map(|i| i * i % 11 * 7 % n as u32).collect();
+        let (matrix, gradient) = (noise(n * dim, 1), noise(m * dim, 2));
+        let (mut gathered, mut collected) = (Vec::new(), vec![0f32; n * dim]);
+        for (&row, gradient) in rows.iter().zip(gradient.chunks(dim)) {
+            let row = row as usize * dim;
+            gathered.extend_from_slice(&matrix[row..row + dim]);
+            collected[row..row + dim].iter_mut().zip(gradient).for_each(|(c, g)| *c += g);
+        }
+        let memory = gpu.upload(&matrix).unwrap();
+        let got = super::gather_rows(&gpu, &memory.view(), &rows, dim).unwrap().values();
+        assert_eq!(got[..gathered.len()], gathered);
+        let memory = gpu.upload(&gradient).unwrap();
+        let readers = Readers::of(&rows);
+        let got = super::collect_rows(&gpu, &memory.view(), &readers, (n, dim)).unwrap().values();
+        assert_eq!(got, collected, "{n} {m} {dim}");
     }
 }

@@ -19,6 +19,7 @@ impl Moment {
             Device::Cpu => Ok(Self::Cpu(vec![0.0; n])),
             #[cfg(feature = "cuda")]
             Device::Cuda(device) => {
+                use ppkt_device::Compute;
                 Ok(Self::Cuda(ppkt_device::cuda::Gpu::new(device).zeros(n)?, device.clone()))
             }
             device => Err(no_kernel(device)),

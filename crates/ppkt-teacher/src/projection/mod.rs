@@ -2,14 +2,23 @@
 //!
 //! B = images, h w = cells of the map, C = channels of the teacher, D = channels of an embedding, M = pixels.
 
-use std::sync::{Arc, Mutex, PoisonError};
+mod linear;
+mod taps;
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Device, Layout, Shape, Tensor};
+use std::sync::Mutex;
+
+use candle_core::{Device, Tensor};
 use candle_nn::{Init, VarBuilder};
-use rayon::prelude::*;
 
 use crate::error::TeacherError;
 use crate::images::FeatureMap;
+use linear::FixedInputLinear;
+use taps::Taps;
+
+#[cfg(any(feature = "cuda", test))]
+pub(crate) use taps::{Readers, Tap};
+#[cfg(test)]
+pub(crate) use taps::{read_cells, read_pixels};
 
 /// How cells of the coarse map lie under the pixels of the image, named as in PyTorch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -38,6 +47,9 @@ pub struct PixelRef {
 /// Both steps are linear, the first in the channels alone and the second in the places alone, so picking M pixels of
 /// the upsampled map equals projecting the *small* map and reading four of its cells for each of the M pixels. That
 /// is what happens here: the upsampled map is never made, and value and gradient are the same.
+///
+/// A map may stay on the CPU, where a cache reads it, while the parameters are on a GPU: then the four cells of each pixel
+/// are read on the CPU and projected on the GPU, which is linear too, so that M features cross over and not the map.
 ///
 /// Parameters, named as SLidR names them: `decoder.0.weight` `[D, C, 1, 1]` and `decoder.0.bias` `[D]`.
 #[derive(Debug, Clone)]
@@ -78,6 +90,12 @@ impl UpsampleProjection {
     /// [`TeacherError::Pixel`] if a pixel lies in no image, [`TeacherError::Tensor`] if the map has other channels.
     pub fn forward(&self, map: &FeatureMap, pixels: &[PixelRef]) -> Result<Tensor, TeacherError> {
         let taps = self.taps(map, pixels)?;
+        let device = self.bias.device();
+        let (b, h, w, _) = map.tokens.dims4()?;
+        if !map.tokens.device().same_device(device) && pixels.len() < b * h * w {
+            let features_mc = map.tokens.contiguous()?.apply_op1(taps)?.to_device(device)?;
+            return self.project(features_mc);
+        }
         let projected = self.project_map(map)?.contiguous()?;
         Ok(projected.apply_op1(taps)?)
     }
@@ -92,16 +110,19 @@ impl UpsampleProjection {
     pub fn project_map(&self, map: &FeatureMap) -> Result<Tensor, TeacherError> {
         let (b, h, w, c) = map.tokens.dims4()?;
         let d = self.bias.dim(0)?;
-        let tokens_nc = map.tokens.reshape((b * h * w, c))?;
-        let weight_dc = self.weight.reshape((d, self.weight.dim(1)?))?;
-        let projected = if tokens_nc.track_op() || !matches!(tokens_nc.device(), Device::Cpu) {
-            tokens_nc.matmul(&weight_dc.t()?)?.broadcast_add(&self.bias)?
-        } else {
-            let value = tokens_nc.matmul(&weight_dc.detach().t()?)?.broadcast_add(&self.bias.detach())?;
-            let op = FixedInputLinear { input_nc: tokens_nc, value: Mutex::new(Some(value)) };
-            weight_dc.apply_op2(&self.bias, op)?
-        };
-        Ok(projected.reshape((b, h, w, d))?)
+        let tokens_nc = map.tokens.reshape((b * h * w, c))?.to_device(self.bias.device())?;
+        Ok(self.project(tokens_nc)?.reshape((b, h, w, d))?)
+    }
+
+    /// `[N, C]` to `[N, D]`.
+    fn project(&self, features_nc: Tensor) -> Result<Tensor, TeacherError> {
+        let weight_dc = self.weight.reshape((self.bias.dim(0)?, self.weight.dim(1)?))?;
+        if features_nc.track_op() || matches!(features_nc.device(), Device::Metal(_)) {
+            return Ok(features_nc.matmul(&weight_dc.t()?)?.broadcast_add(&self.bias)?);
+        }
+        let value = features_nc.matmul(&weight_dc.detach().t()?)?.broadcast_add(&self.bias.detach())?;
+        let op = FixedInputLinear { input_nc: features_nc, value: Mutex::new(Some(value)) };
+        Ok(weight_dc.apply_op2(&self.bias, op)?)
     }
 
     /// Which cells each pixel reads.
@@ -126,7 +147,7 @@ impl UpsampleProjection {
                 (cell(y1, x1), weight(fy, fx)),
             ]);
         }
-        Ok(Taps(Arc::new(taps)))
+        Ok(Taps::new(taps))
     }
 
     /// The two cells beside place `u` along one axis, and the weight of the second.
@@ -145,122 +166,5 @@ impl UpsampleProjection {
         let place = place.clamp(0.0, last);
         let first = place.floor();
         (first as usize, (first as usize + 1).min(n_cells - 1), place - first)
-    }
-}
-
-/// `x · Wᵀ + b` for an `x` that needs no gradient: candle's own product would compute and keep one, as large as the
-/// teacher's map, in every step.
-struct FixedInputLinear {
-    input_nc: Tensor,
-    /// Made by candle's product before the operation is applied, and taken by it.
-    value: Mutex<Option<Tensor>>,
-}
-
-impl CustomOp2 for FixedInputLinear {
-    fn name(&self) -> &'static str {
-        "fixed-input-linear"
-    }
-
-    fn cpu_fwd(
-        &self,
-        _: &CpuStorage,
-        _: &Layout,
-        _: &CpuStorage,
-        _: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let value = self.value.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(value) = value else { candle_core::bail!("{}: applied twice", self.name()) };
-        Ok((CpuStorage::F32(value.flatten_all()?.to_vec1()?), value.shape().clone()))
-    }
-
-    fn bwd(
-        &self,
-        weight: &Tensor,
-        bias: &Tensor,
-        _: &Tensor,
-        grad_nd: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
-        let grad_nd = grad_nd.contiguous()?;
-        let by_weight = || grad_nd.t()?.matmul(&self.input_nc);
-        // A product with ones: candle's sum over rows takes nine times as long.
-        let ones = || Tensor::ones((1, grad_nd.dim(0)?), grad_nd.dtype(), grad_nd.device());
-        let by_bias = || ones()?.matmul(&grad_nd)?.squeeze(0);
-        Ok((weight.track_op().then(by_weight).transpose()?, bias.track_op().then(by_bias).transpose()?))
-    }
-}
-
-/// Bilinear reading at fixed places: for each pixel four cells of the flattened map, with their weights.
-struct Taps(Arc<Vec<[(u32, f32); 4]>>);
-
-/// Pixels or cells that one task takes.
-const ROWS: usize = 64;
-
-impl CustomOp1 for Taps {
-    fn name(&self) -> &'static str {
-        "bilinear-taps"
-    }
-
-    /// `[B, h, w, D]` to `[M, D]`.
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        let Some((from, to)) = layout.contiguous_offsets() else {
-            candle_core::bail!("{}: a contiguous map is expected", self.name());
-        };
-        let map = &storage.as_slice::<f32>()?[from..to];
-        let d = layout.dims().last().copied().unwrap_or(0);
-        let mut out = vec![0f32; self.0.len() * d];
-        if d > 0 {
-            out.par_chunks_mut(ROWS * d).zip(self.0.par_chunks(ROWS)).for_each(|(out, taps)| {
-                for (out, taps) in out.chunks_exact_mut(d).zip(taps) {
-                    for &(cell, weight) in taps {
-                        add_scaled(out, &map[cell as usize * d..][..d], weight);
-                    }
-                }
-            });
-        }
-        Ok((CpuStorage::F32(out), Shape::from((self.0.len(), d))))
-    }
-
-    /// Each cell collects from the pixels that read it, in the order of the pixels: the same bits for any number of
-    /// threads.
-    fn bwd(&self, map: &Tensor, _: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
-        let d = map.dims().last().copied().unwrap_or(0);
-        let grad_md: Vec<f32> = grad.flatten_all()?.to_vec1()?;
-        let n_cells = map.elem_count() / d.max(1);
-
-        // Cell i is read by readers[starts[i]..starts[i + 1]].
-        let mut starts = vec![0usize; n_cells + 1];
-        for &(cell, _) in self.0.iter().flatten() {
-            starts[cell as usize + 1] += 1;
-        }
-        for i in 0..n_cells {
-            starts[i + 1] += starts[i];
-        }
-        let mut next = starts.clone();
-        let mut readers = vec![(0u32, 0f32); self.0.len() * 4];
-        for (pixel, taps) in self.0.iter().enumerate() {
-            for &(cell, weight) in taps {
-                readers[next[cell as usize]] = (pixel as u32, weight);
-                next[cell as usize] += 1;
-            }
-        }
-
-        let mut out = vec![0f32; n_cells * d];
-        if d > 0 {
-            out.par_chunks_mut(ROWS * d).enumerate().for_each(|(task, out)| {
-                for (i, out) in out.chunks_exact_mut(d).enumerate() {
-                    let cell = task * ROWS + i;
-                    for &(pixel, weight) in &readers[starts[cell]..starts[cell + 1]] {
-                        add_scaled(out, &grad_md[pixel as usize * d..][..d], weight);
-                    }
-                }
-            });
-        }
-        Tensor::from_vec(out, map.shape(), map.device()).map(Some)
-    }
-}
-
-fn add_scaled(out: &mut [f32], row: &[f32], weight: f32) {
-    for (o, x) in out.iter_mut().zip(row) {
-        *o += weight * x;
     }
 }

@@ -1,0 +1,38 @@
+//! Launchers over emulated kernels, held against the CPU's reading.
+
+use ppkt_device::Compute;
+use ppkt_testkit::{EmulatedGpu, assert_close};
+
+use crate::projection::{Readers, Tap, read_cells, read_pixels};
+
+fn noise(n: usize, seed: u32) -> Vec<f32> {
+    (0..n as u32)
+        .map(|i| (i.wrapping_add(seed).wrapping_mul(2_654_435_761) >> 8) as f32 / 8_388_608.0 - 1.0)
+        .collect()
+}
+
+fn f64s(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|&v| f64::from(v)).collect()
+}
+
+#[test]
+fn taps_read_as_on_the_cpu() {
+    let Some(gpu) = EmulatedGpu::build(&["src/cuda/taps.cu"]) else { return };
+    // No pixel; one; many that read the same cells; more values than a block has threads.
+    for (n_cells, n_pixels, d) in [(6, 0, 3), (1, 1, 1), (7, 50, 5), (90, 300, 33)] {
+        let weights = noise(4 * n_pixels, 3);
+        let tap = |i: usize| -> Tap { ((i * 7 / 3 % n_cells) as u32, weights[i]) };
+        let taps: Vec<[Tap; 4]> = (0..n_pixels).map(|p| std::array::from_fn(|t| tap(4 * p + t))).collect();
+        let map = noise(n_cells * d, 1);
+        let memory = gpu.upload(&map).unwrap();
+        let got = super::taps_forward(&gpu, &memory.view(), &taps, d).unwrap().values();
+        let want = read_pixels(&map, &taps, d);
+        assert_close("forward", &got[..want.len()], &f64s(&want), 1e-6);
+
+        let gradient = noise(n_pixels * d, 2);
+        let memory = gpu.upload(&gradient).unwrap();
+        let readers = Readers::of(&taps, n_cells);
+        let got = super::taps_backward(&gpu, &memory.view(), &readers, d).unwrap().values();
+        assert_close("backward", &got, &f64s(&read_cells(&gradient, &readers, d)), 1e-6);
+    }
+}
