@@ -7,6 +7,8 @@ use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 
 use crate::conv::{Conv, last, side, slice};
+#[cfg(feature = "cuda")]
+use crate::cuda::conv_candle as cuda;
 use crate::dense::column_sums;
 use crate::kernels::{self, Side, Weight};
 
@@ -70,6 +72,17 @@ impl CustomOp2 for OfFeatures {
         let dx = kernels::gather_product(*simd, lists, &[side(s1, l1)?], weight);
         Ok((CpuStorage::F32(dx), (lists.n_target, self.channels).into()))
     }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        s1: &CudaStorage,
+        l1: &Layout,
+        s2: &CudaStorage,
+        l2: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        cuda::of_features(&self.conv, (self.first, self.channels), (s1, l1), (s2, l2))
+    }
 }
 
 /// Of the features and the result's gradient.
@@ -100,6 +113,17 @@ impl CustomOp2 for OfWeight {
     ) -> Result<(CpuStorage, Shape)> {
         self.on_cpu(&[side(s1, l1)?], side(s2, l2)?)
     }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        s1: &CudaStorage,
+        l1: &Layout,
+        s2: &CudaStorage,
+        l2: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        Ok((cuda::of_weight(&self.conv, &[(s1, l1)], (s2, l2))?, self.shape.clone()))
+    }
 }
 
 impl CustomOp3 for OfWeight {
@@ -117,6 +141,19 @@ impl CustomOp3 for OfWeight {
         l3: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         self.on_cpu(&[side(s1, l1)?, side(s2, l2)?], side(s3, l3)?)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        s1: &CudaStorage,
+        l1: &Layout,
+        s2: &CudaStorage,
+        l2: &Layout,
+        s3: &CudaStorage,
+        l3: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        Ok((cuda::of_weight(&self.conv, &[(s1, l1), (s2, l2)], (s3, l3))?, self.shape.clone()))
     }
 }
 

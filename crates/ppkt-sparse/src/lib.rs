@@ -33,7 +33,7 @@ mod tape;
 mod tensor;
 mod unit;
 
-pub use conv::{conv, conv_cat, conv_transpose};
+pub use conv::{allow_tf32, conv, conv_cat, conv_transpose, tf32_is_allowed};
 pub use coords::{Coords, rows_of_input};
 pub use error::SparseError;
 pub use kernel_map::KernelMap;

@@ -3,11 +3,16 @@
 use std::marker::PhantomData;
 
 use candle_core::Result;
+use candle_core::cuda::cudarc::driver::sys::{CUdevice_attribute, CUfunction_attribute_enum};
 use candle_core::cuda::cudarc::driver::{CudaSlice, DevicePtr, DevicePtrMut, LaunchConfig, PushKernelArg};
 use candle_core::cuda::{CudaDevice, WrapErr};
 use ppkt_device::cuda::Module;
 
+use super::conv_plan::Limits;
 use super::gpu::{Geometry, Gpu, Number, Scalar, Source};
+
+/// Bytes of shared memory that a block gets without asking for more.
+const ALWAYS_SHARED: u32 = 48 * 1024;
 
 macro_rules! module {
     ($stem:literal) => {
@@ -17,12 +22,24 @@ macro_rules! module {
 
 impl Source {
     fn module(self) -> &'static Module {
+        static CONV_BF16: Module = module!("conv_bf16");
+        static CONV_F32: Module = module!("conv_f32");
+        static CONV_NARROW: Module = module!("conv_narrow");
+        static CONV_PACK: Module = module!("conv_pack");
+        static CONV_TF32: Module = module!("conv_tf32");
+        static CONV_WGRAD: Module = module!("conv_wgrad");
         static MAP: Module = module!("map");
         static NORM: Module = module!("norm");
         static POOL: Module = module!("pool");
         static ROWS: Module = module!("rows");
         static SORT: Module = module!("sort");
         match self {
+            Self::ConvBf16 => &CONV_BF16,
+            Self::ConvF32 => &CONV_F32,
+            Self::ConvNarrow => &CONV_NARROW,
+            Self::ConvPack => &CONV_PACK,
+            Self::ConvTf32 => &CONV_TF32,
+            Self::ConvWgrad => &CONV_WGRAD,
             Self::Map => &MAP,
             Self::Norm => &NORM,
             Self::Pool => &POOL,
@@ -58,6 +75,15 @@ impl Gpu for CudaDevice {
     type Slice<T: Number> = CudaSlice<T>;
     type View<'a, T: Number> = DeviceView<'a, T>;
     type Arg<'a> = Word;
+
+    fn limits(&self) -> Result<Limits> {
+        let stream = self.cuda_stream();
+        let of = |attribute| stream.context().attribute(attribute).map(|n| n as usize).w();
+        Ok(Limits {
+            multiprocessors: of(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
+            shared_bytes: of(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?,
+        })
+    }
 
     #[expect(unsafe_code, reason = "memory that kernels write is not set to zero first")]
     fn uninit<T: Number>(&self, len: usize) -> Result<CudaSlice<T>> {
@@ -105,6 +131,10 @@ impl Gpu for CudaDevice {
     #[expect(unsafe_code, reason = "a kernel is launched")]
     fn launch(&self, source: Source, kernel: &str, geometry: Geometry, args: Vec<Word>) -> Result<()> {
         let function = source.module().function(self, kernel)?;
+        if geometry.shared_bytes > ALWAYS_SHARED {
+            let most = CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            function.set_attribute(most, geometry.shared_bytes as i32).w()?;
+        }
         let stream = self.cuda_stream();
         let mut builder = stream.launch_builder(&function);
         for arg in &args {

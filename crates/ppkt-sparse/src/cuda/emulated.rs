@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use candle_core::Result;
 use ppkt_nvcc::{Arg, Emulated};
 
+use super::conv_plan::Limits;
 use super::gpu::{Geometry, Gpu, Number, Scalar, Source};
 
 /// A source's kernels, which are compiled when they are first asked for.
@@ -17,6 +18,12 @@ fn kernels(source: Source) -> Option<&'static Emulated> {
         }};
     }
     match source {
+        Source::ConvBf16 => compiled!("conv_bf16"),
+        Source::ConvF32 => compiled!("conv_f32"),
+        Source::ConvNarrow => compiled!("conv_narrow"),
+        Source::ConvPack => compiled!("conv_pack"),
+        Source::ConvTf32 => compiled!("conv_tf32"),
+        Source::ConvWgrad => compiled!("conv_wgrad"),
         Source::Map => compiled!("map"),
         Source::Norm => compiled!("norm"),
         Source::Pool => compiled!("pool"),
@@ -39,6 +46,10 @@ impl Gpu for Processor {
     type Slice<T: Number> = Vec<T>;
     type View<'a, T: Number> = &'a [T];
     type Arg<'a> = Arg<'a>;
+
+    fn limits(&self) -> Result<Limits> {
+        Ok(Limits { multiprocessors: 2, shared_bytes: 227 * 1024 })
+    }
 
     fn uninit<T: Number>(&self, len: usize) -> Result<Vec<T>> {
         // What nobody wrote should be seen: no kernel leaves this behind.

@@ -4,6 +4,8 @@ use candle_core::Result;
 #[cfg(feature = "cuda")]
 use candle_core::cuda::cudarc::driver::{DeviceRepr, ValidAsZeroBits};
 
+use super::conv_plan::Limits;
+
 /// What arrays on a device are made of, and kernels are given. Zero bytes are a number of each.
 #[cfg(all(feature = "cuda", not(test)))]
 pub(crate) trait Number: DeviceRepr + ValidAsZeroBits + Copy + 'static {}
@@ -48,6 +50,12 @@ pub(crate) fn kernel<T: Feature>(name: &str) -> String {
 /// A source of kernels, by its stem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
+    ConvBf16,
+    ConvF32,
+    ConvNarrow,
+    ConvPack,
+    ConvTf32,
+    ConvWgrad,
     Map,
     Norm,
     Pool,
@@ -114,6 +122,8 @@ pub(crate) trait Gpu: Sized {
     where
         Self: 'a;
 
+    /// What there is for blocks.
+    fn limits(&self) -> Result<Limits>;
     /// An array of which nothing has been written.
     fn uninit<T: Number>(&self, len: usize) -> Result<Self::Slice<T>>;
     /// An array of zero bytes.
@@ -125,7 +135,6 @@ pub(crate) trait Gpu: Sized {
 
     /// The same for a shorter time.
     fn shorten<'short, 'long: 'short, T: Number>(view: Self::View<'long, T>) -> Self::View<'short, T>;
-
     /// An array that is read.
     fn read<'a, T: Number>(&'a self, view: Self::View<'a, T>) -> Self::Arg<'a>;
     /// An array that is written, or read and written.

@@ -7,6 +7,9 @@
 //! | `emulated.rs` | by the processor, in tests: the same launchers and the same kernels |
 //! | `on_devices.rs` | what is made once for each device |
 //! | `sort.{cu,rs}` | stable radix sort of keys |
+//! | `conv.rs`, `conv_*.cu` | convolution and its gradients |
+//! | `conv_candle.rs` | from candle's tensors to `conv.rs` (feature `cuda`) |
+//! | `conv_plan.rs` | which kernel a convolution takes, and how its work is cut |
 //! | `map.{cu,rs}` | kernel maps: neighbour tables and lists of pairs |
 //! | `norm.{cu,rs}` | batch normalisation with residual and ReLU |
 //! | `pool.{cu,rs}` | pooling, local and global |
@@ -19,6 +22,10 @@
 //! A launcher is a function over [`gpu::Gpu`], so that what the tests run on the processor is what runs on a GPU:
 //! kernels, sizes of grids, and the order of launches. Nothing in a launcher waits for the device or reads from it.
 
+mod conv;
+#[cfg(feature = "cuda")]
+pub(crate) mod conv_candle;
+mod conv_plan;
 #[cfg(feature = "cuda")]
 mod device;
 #[cfg(test)]
