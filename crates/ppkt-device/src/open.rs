@@ -31,6 +31,15 @@ impl DeviceChoice {
     }
 }
 
+/// The most bytes of a GPU that this program had in use at one time; none on the processor, and where it is not counted.
+pub fn peak_bytes(device: &Device) -> Option<u64> {
+    match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(device) => crate::cuda::peak_bytes(device),
+        _ => None,
+    }
+}
+
 /// The name under which a device is asked for: `cpu`, `cuda`, `cuda:1`, `metal`.
 pub fn name(device: &Device) -> String {
     match device.location() {

@@ -5,6 +5,9 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 /// Seconds of one step, by stage.
+///
+/// A GPU works behind the host: there each stage but the last has the time of handing its work over, and the optimiser
+/// has the wait for all of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StageSeconds {
     /// Waiting for the batch.
@@ -51,6 +54,9 @@ pub struct StepMetrics {
     pub seconds: StageSeconds,
     /// Resident memory, MiB, where the system tells it.
     pub memory_mib: Option<u64>,
+    /// The most memory of the GPU that was in use so far, MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_memory_mib: Option<u64>,
     /// Frames left out because they were damaged.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skipped: Vec<String>,
@@ -61,6 +67,11 @@ pub(crate) fn resident_mib() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
     line.trim().trim_end_matches("kB").trim().parse::<u64>().ok().map(|kib| kib / 1024)
+}
+
+/// The most memory of a GPU that was in use so far, MiB, where it is counted.
+pub(crate) fn gpu_mib(device: &candle_core::Device) -> Option<u64> {
+    ppkt_device::peak_bytes(device).map(|bytes| bytes >> 20)
 }
 
 /// Adds up the time between calls.

@@ -8,7 +8,7 @@ use std::time::Instant;
 use candle_core::Device;
 use candle_core::backprop::GradStore;
 use ppkt_data::{Batch, DataError, Loader, Pair};
-use ppkt_objective::{Embeddings, Objective, ObjectiveError, sample_without_replacement};
+use ppkt_objective::{Embeddings, Loss, Objective, ObjectiveError, sample_without_replacement};
 use ppkt_teacher::{CacheReport, FeatureCache, FeatureMap, Teacher};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::{Checkpoint, RunState};
 use crate::config::PretrainConfig;
 use crate::error::{Result, TrainError};
-use crate::metrics::{StageSeconds, StepMetrics, Stopwatch, resident_mib};
+use crate::metrics::{StageSeconds, StepMetrics, Stopwatch, gpu_mib, resident_mib};
 use crate::model::{Input, Model, Pass};
 use crate::observer::Observer;
 use crate::optimizer::Optimizer;
@@ -141,6 +141,13 @@ fn forgive(config: &PretrainConfig, there: &mut PretrainConfig) {
     }
 }
 
+/// A batch that was passed forward, kept until its loss is known to be a number.
+struct Passed {
+    loss: Loss,
+    input: Input,
+    map: FeatureMap,
+}
+
 /// Everything that lives through a run.
 struct Run<'a> {
     config: &'a PretrainConfig,
@@ -235,8 +242,10 @@ impl Run<'_> {
         let accumulate = self.config.optimizer.accumulate;
         let mut line = StepMetrics { step, ..Default::default() };
         let mut sum: Option<GradStore> = None;
+        let mut parts = Vec::new();
         for part in 0..accumulate {
-            let grads = self.gradients(stream, u64::from(part), &mut line)?;
+            let (grads, passed) = self.gradients(stream, u64::from(part), &mut line)?;
+            parts.push(passed);
             match &mut sum {
                 Some(sum) => sum.extend(grads)?,
                 None => sum = Some(grads),
@@ -244,30 +253,36 @@ impl Run<'_> {
         }
         let Some(grads) = sum else { return Err(TrainError::Config("optimizer.accumulate is 0".into())) };
         let share = 1.0 / f64::from(accumulate);
-        line.loss *= share;
-        line.batch_retrieval_at_1 *= share;
         let clock = Instant::now();
         line.lr = self.config.optimizer.lr * self.config.schedule.factor(step, self.config.steps);
         let rank = |name: &str| self.model.rank(name);
         let report = self.optimizer.clipped_step(&grads, line.lr, share)?;
+        // Only now: on a GPU each of these numbers waits for the whole step.
+        for part in &parts {
+            line.loss += self.finite_loss(part, step)?;
+            line.batch_retrieval_at_1 += f64::from(part.loss.retrieval_at_1()?);
+        }
+        line.loss *= share;
+        line.batch_retrieval_at_1 *= share;
         line.gradient_norm = self.optimizer.checked_norm(&report, &grads, step, rank)?;
         // Before anything is saved: a checkpoint that cannot be used is worse than none.
-        if let Some(layer) = self.model.faulty_tensor()? {
-            return Err(TrainError::NotFinite { step, what: "parameter", layer });
+        if report.faulty_parameter()? != Some(false) {
+            self.check_parameters(step)?;
         }
         line.seconds.optimizer = clock.elapsed().as_secs_f64();
         line.memory_mib = resident_mib();
+        line.gpu_memory_mib = gpu_mib(self.model.device());
         self.state.stepped(line.loss, self.optimizer.updates(), line.skipped.len());
         Ok(line)
     }
 
-    /// The gradients of one batch; its figures are added to `line`.
+    /// The gradients of one batch, and what was passed through on the way to them; its figures are added to `line`.
     fn gradients(
         &self,
         stream: &mut dyn Iterator<Item = std::result::Result<Batch, DataError>>,
         part: u64,
         line: &mut StepMetrics,
-    ) -> Result<GradStore> {
+    ) -> Result<(GradStore, Passed)> {
         let mut watch = Stopwatch::start();
         let seconds: &mut StageSeconds = &mut line.seconds;
         let Some(batch) = stream.next() else { return Err(TrainError::DataEnded { step: line.step }) };
@@ -286,20 +301,33 @@ impl Run<'_> {
             Err(ObjectiveError::NotFinite { .. }) => return Err(self.not_finite(line.step, &input, &map)),
             Err(e) => return Err(e.into()),
         };
-        let value = f64::from(loss.value.to_scalar::<f32>()?);
-        watch.lap(&mut seconds.objective);
-        if !value.is_finite() {
-            return Err(self.not_finite(line.step, &input, &map));
+        let mut passed = Passed { loss, input, map };
+        if self.model.device().is_cpu() {
+            self.finite_loss(&passed, line.step)?;
         }
-        let grads = ppkt_sparse::backward(&loss.value)?;
+        watch.lap(&mut seconds.objective);
+        let grads = ppkt_sparse::backward(&passed.loss.value)?;
+        // Without its graph, which holds all activations.
+        passed.loss.value = passed.loss.value.detach();
         watch.lap(&mut seconds.backward);
-        line.loss += value;
-        line.batch_retrieval_at_1 += f64::from(loss.retrieval_at_1()?);
         line.pairs += pairs.len();
         line.points += batch.n_points;
         line.voxels += batch.coords.len();
         line.skipped.extend(batch.skipped);
-        Ok(grads)
+        Ok((grads, passed))
+    }
+
+    /// The value of a loss, or why it is none.
+    fn finite_loss(&self, passed: &Passed, step: u64) -> Result<f64> {
+        let value = f64::from(passed.loss.value.to_scalar::<f32>()?);
+        if value.is_finite() { Ok(value) } else { Err(self.not_finite(step, &passed.input, &passed.map)) }
+    }
+
+    fn check_parameters(&self, step: u64) -> Result<()> {
+        match self.model.faulty_tensor()? {
+            Some(layer) => Err(TrainError::NotFinite { step, what: "parameter", layer }),
+            None => Ok(()),
+        }
     }
 
     /// Says where in the forward pass values stopped being finite.
@@ -367,6 +395,10 @@ impl Run<'_> {
     fn save_checkpoint(&mut self, metrics: &MetricsLog, observer: &mut dyn Observer) -> Result<()> {
         // The steps of a checkpoint must be on record wherever the checkpoint is.
         metrics.flush()?;
+        if !self.model.device().is_cpu() {
+            // The step has looked at what it updates, and at no running statistics.
+            self.check_parameters(self.state.steps_done)?;
+        }
         self.state.seconds = self.seconds();
         let checkpoint = Checkpoint {
             model: self.model.tensors()?,

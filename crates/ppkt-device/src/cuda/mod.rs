@@ -1,6 +1,7 @@
 //! NVIDIA GPUs: opening one, finding them, and kernels of our own.
 
 mod gpu;
+mod memory;
 mod module;
 
 use candle_core::Device;
@@ -21,7 +22,17 @@ pub(crate) fn open(number: usize) -> Result<Device, DeviceError> {
     let stream = device.as_cuda_device().map_err(failed)?.cuda_stream();
     // SAFETY: events order the work of several streams; everything here is put into this one, in order.
     unsafe { stream.context().disable_event_tracking() };
+    // Where the driver has no such pools there is nothing to keep.
+    if stream.context().has_async_alloc() {
+        memory::keep_freed(stream.context()).map_err(|e| failed(candle_core::Error::wrap(e)))?;
+    }
     Ok(device)
+}
+
+/// The most bytes of a GPU that this program had in use at one time, where the driver counts them.
+pub(crate) fn peak_bytes(device: &CudaDevice) -> Option<u64> {
+    let stream = device.cuda_stream();
+    stream.context().has_async_alloc().then(|| memory::peak(stream.context()).ok()).flatten()
 }
 
 /// The number of GPUs that the driver shows, where there is a driver.

@@ -10,7 +10,7 @@ use candle_core::{Device, Tensor};
 use ppkt_data::{
     DataError, Dataset, LabelledBatch, LabelledFrame, LabelledFrames, Loader, RememberedClouds, Subset,
 };
-use ppkt_objective::{ObjectiveError, SegmentationLoss};
+use ppkt_objective::{ClassLoss, ObjectiveError, SegmentationLoss};
 use serde::{Deserialize, Serialize};
 
 use super::config::{ClassWeights, FinetuneConfig, TrainingFrames};
@@ -19,7 +19,7 @@ use super::metrics::Scores;
 use super::network::Segmenter;
 use crate::checkpoint::{Checkpoint, RunState};
 use crate::error::{Result, TrainError};
-use crate::metrics::{Stopwatch, resident_mib};
+use crate::metrics::{Stopwatch, gpu_mib, resident_mib};
 use crate::observer::Observer;
 use crate::optimizer::Optimizer;
 use crate::pretrain::FirstLast;
@@ -66,6 +66,9 @@ pub struct FinetuneMetrics {
     pub seconds: FinetuneSeconds,
     /// Resident memory, MiB, where the system tells it.
     pub memory_mib: Option<u64>,
+    /// The most memory of the GPU that was in use so far, MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_memory_mib: Option<u64>,
     /// Frames left out because they were damaged.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skipped: Vec<String>,
@@ -329,9 +332,10 @@ impl Run<'_> {
         let step = self.state.steps_done;
         let accumulate = self.config.optimizer.accumulate;
         let mut line = FinetuneMetrics { step, ..Default::default() };
-        let mut sum: Option<GradStore> = None;
+        let (mut sum, mut losses): (Option<GradStore>, _) = (None, Vec::new());
         for _ in 0..accumulate {
-            let Some(grads) = self.gradients(stream, &mut line)? else { continue };
+            let Some((grads, loss)) = self.gradients(stream, &mut line)? else { continue };
+            losses.push(loss);
             match &mut sum {
                 Some(sum) => sum.extend(grads)?,
                 None => sum = Some(grads),
@@ -339,36 +343,59 @@ impl Run<'_> {
         }
         let clock = Instant::now();
         let share = 1.0 / f64::from(accumulate);
-        line.loss *= share;
-        line.batch_accuracy *= share;
         line.lr = self.config.optimizer.lr * self.config.schedule.factor(step, self.config.steps);
         if let Some(grads) = sum {
-            self.update(&grads, share, &mut line)?;
+            self.update(&grads, share, &losses, &mut line)?;
         }
         line.seconds.optimizer = clock.elapsed().as_secs_f64();
         line.memory_mib = resident_mib();
+        line.gpu_memory_mib = gpu_mib(self.network.device());
         self.state.stepped(line.loss, self.optimizer.updates(), line.skipped.len());
         Ok(line)
     }
 
-    fn update(&mut self, grads: &GradStore, share: f64, line: &mut FinetuneMetrics) -> Result<()> {
+    fn update(
+        &mut self,
+        grads: &GradStore,
+        share: f64,
+        losses: &[ClassLoss],
+        line: &mut FinetuneMetrics,
+    ) -> Result<()> {
         let step = line.step;
         let report = self.optimizer.clipped_step(grads, line.lr, share)?;
+        // Only now: on a GPU each of these numbers waits for the whole step.
+        for loss in losses {
+            line.loss += f64::from(loss.value.to_scalar::<f32>()?);
+            line.batch_accuracy += loss.accuracy()?;
+        }
+        line.loss *= share;
+        line.batch_accuracy *= share;
+        if !line.loss.is_finite() {
+            let layer = "the scores of the network".into();
+            return Err(TrainError::NotFinite { step, what: "loss", layer });
+        }
         line.gradient_norm = self.optimizer.checked_norm(&report, grads, step, |_| 0)?;
         // Before anything is saved: a checkpoint that cannot be used is worse than none.
+        match report.faulty_parameter()? {
+            Some(false) => Ok(()),
+            _ => self.check_parameters(step),
+        }
+    }
+
+    fn check_parameters(&self, step: u64) -> Result<()> {
         match self.network.faulty_tensor()? {
             Some(layer) => Err(TrainError::NotFinite { step, what: "parameter", layer }),
             None => Ok(()),
         }
     }
 
-    /// The gradients of one batch; its figures are added to `line`. A batch in which no voxel has a label (a small
+    /// The gradients of one batch, and its loss; its figures are added to `line`. A batch in which no voxel has a label (a small
     /// share by points, strong thinning) teaches nothing and has none.
     fn gradients(
         &self,
         stream: &mut dyn Iterator<Item = std::result::Result<LabelledBatch, DataError>>,
         line: &mut FinetuneMetrics,
-    ) -> Result<Option<GradStore>> {
+    ) -> Result<Option<(GradStore, ClassLoss)>> {
         let mut watch = Stopwatch::start();
         let Some(batch) = stream.next() else { return Err(TrainError::DataEnded { step: line.step }) };
         let batch = batch?;
@@ -385,24 +412,28 @@ impl Run<'_> {
         for (&row, &class) in row_of_voxel.iter().zip(&batch.class_of_voxel) {
             targets[row as usize] = class;
         }
-        let loss = match self.loss.loss(&scores, &targets) {
+        let mut loss = match self.loss.loss(&scores, &targets) {
             Err(ObjectiveError::NotFinite { .. }) => {
                 let layer = "the scores of the network".into();
                 return Err(TrainError::NotFinite { step: line.step, what: "loss", layer });
             }
             other => other?,
         };
-        line.loss += f64::from(loss.value.to_scalar::<f32>()?);
-        line.batch_accuracy += loss.accuracy()?;
         line.labelled += loss.n_labelled;
         watch.lap(&mut line.seconds.objective);
         let grads = ppkt_sparse::backward(&loss.value)?;
+        // Without its graph, which holds all activations.
+        loss.value = loss.value.detach();
         watch.lap(&mut line.seconds.backward);
-        Ok(Some(grads))
+        Ok(Some((grads, loss)))
     }
 
     fn save_checkpoint(&mut self, metrics: &MetricsLog, observer: &mut dyn Observer) -> Result<()> {
         metrics.flush()?;
+        if !self.network.device().is_cpu() {
+            // The step has looked at what it updates, and at no running statistics.
+            self.check_parameters(self.state.steps_done)?;
+        }
         self.state.seconds = self.seconds();
         let checkpoint = Checkpoint {
             model: self.network.tensors()?,

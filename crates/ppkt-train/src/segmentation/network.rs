@@ -127,6 +127,11 @@ impl Segmenter {
         all.filter_map(|(name, var)| factor(&name).map(|f| (name, var, f))).collect()
     }
 
+    /// Where the network is.
+    pub(crate) fn device(&self) -> &Device {
+        &self.device
+    }
+
     /// A batch as the network takes it, and the network's row of each voxel of the batch.
     pub(crate) fn input(&self, batch: &LabelledBatch) -> Result<(SparseTensor, Vec<u32>)> {
         let shape = (batch.coords.len(), batch.channels);
