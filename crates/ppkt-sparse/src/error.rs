@@ -152,6 +152,21 @@ pub enum SparseError {
         /// What it may be.
         available: Vec<&'static str>,
     },
+    /// bf16 was asked for where nothing computes it fast.
+    #[error(
+        "precision bf16 needs a processor with avx512_bf16, and convolutions use {simd} here; choose precision f32, or \
+         set PPKT_SIMD=plain for the same numbers at a crawl"
+    )]
+    Bf16 {
+        /// The instruction set in use.
+        simd: &'static str,
+    },
+    /// Numbers of this name are not known.
+    #[error("no precision is called {got:?}; there are f32 and bf16")]
+    Precision {
+        /// The name that was given.
+        got: String,
+    },
     /// candle refused.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),

@@ -7,7 +7,8 @@ use candle_nn::{Init, VarBuilder};
 
 #[cfg(feature = "cuda")]
 use crate::cuda::ops;
-use crate::norm_kernel::{Moments, batch_moments, running_moments};
+use crate::element::Element;
+use crate::norm_kernel::{Moments, running_moments};
 use crate::norm_op::{Statistics, Used, batch_norm};
 use crate::{SparseError, SparseTensor};
 
@@ -136,7 +137,12 @@ impl BatchNorm {
     }
 
     /// What normalises the rows `x` of a tensor of stride `stride`; moves the running statistics in training.
-    pub(crate) fn moments(&self, x: &[f32], stride: u32, train: bool) -> Result<Moments, SparseError> {
+    pub(crate) fn moments<E: Element>(
+        &self,
+        x: &[E],
+        stride: u32,
+        train: bool,
+    ) -> Result<Moments, SparseError> {
         let c = self.weight.elem_count();
         match self.statistics(x.len() / c.max(1), stride, train)? {
             Statistics::Running { mean, var } => Ok(running_moments(&mean, &var, EPS)),
@@ -144,7 +150,7 @@ impl BatchNorm {
                 Err(candle_core::Error::msg("a tape is of the processor; this norm is on a GPU").into())
             }
             Statistics::Batch => {
-                let moments = batch_moments(x, c, EPS);
+                let moments = E::batch_moments(x, c, EPS);
                 self.move_running(Used::Host(moments.clone()))?;
                 Ok(moments)
             }

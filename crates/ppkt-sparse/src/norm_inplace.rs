@@ -32,17 +32,18 @@ pub(crate) fn normalise_onto(r: &mut [f32], x: &[f32], m: &Moments, gamma: &[f32
     map_blocks_mut(r, c, |rows, r| onto(of_rows(x, rows, c), &m.mean, &scale, beta, r));
 }
 
-fn scale(m: &Moments, gamma: &[f32]) -> Vec<f32> {
+/// What differences from the mean are multiplied with.
+pub(crate) fn scale(m: &Moments, gamma: &[f32]) -> Vec<f32> {
     gamma.iter().zip(&m.inv_std).map(|(g, i)| g * i).collect()
 }
 
 /// Where the ReLU let values through.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Mask<'a> {
+pub(crate) enum Mask<'a, E = f32> {
     /// There was none.
     All,
     /// Where the result is positive.
-    Positive(&'a [f32]),
+    Positive(&'a [E]),
     /// Where the norm of `x` with this beta is positive: nothing but the norm came before the ReLU.
     OfNorm(&'a [f32]),
 }

@@ -51,7 +51,11 @@ pub(crate) fn total(parts: Vec<Vec<f64>>, len: usize) -> Vec<f64> {
 /// Mean and variance of every channel over all rows.
 pub(crate) fn batch_moments(x: &[f32], c: usize, eps: f64) -> Moments {
     let n = x.len() / c.max(1);
-    let sums = total(map_blocks(n, c, |r| block_sums(of_rows(x, r, c), c)), 2 * c);
+    moments(&total(map_blocks(n, c, |r| block_sums(of_rows(x, r, c), c)), 2 * c), n, c, eps)
+}
+
+/// Mean and variance of `n` rows from the sums of `x` and of `x²`: `[2 C]`.
+pub(crate) fn moments(sums: &[f64], n: usize, c: usize, eps: f64) -> Moments {
     let count = n as f64;
     let mut m = Moments { mean: vec![0.0; c], inv_std: vec![0.0; c], unbiased_var: vec![0.0; c] };
     for k in 0..c {

@@ -27,16 +27,16 @@ pub(crate) fn map_blocks<T: Send>(rows: usize, cols: usize, f: impl Fn(Range<usi
 }
 
 /// As [`map_blocks`], with each block's part of `out` (of `cols` columns) to write to.
-pub(crate) fn map_blocks_mut<T: Send>(
-    out: &mut [f32],
+pub(crate) fn map_blocks_mut<E: Send, T: Send>(
+    out: &mut [E],
     cols: usize,
-    f: impl Fn(Range<usize>, &mut [f32]) -> T + Sync,
+    f: impl Fn(Range<usize>, &mut [E]) -> T + Sync,
 ) -> Vec<T> {
     if cols == 0 {
         return Vec::new();
     }
     let small = out.len() < SERIAL_BELOW;
-    let one = |(block, part): (usize, &mut [f32])| {
+    let one = |(block, part): (usize, &mut [E])| {
         let first = block * BLOCK_ROWS;
         f(first..first + part.len() / cols, part)
     };
@@ -73,7 +73,7 @@ pub(crate) fn new_by_blocks(len: usize, size: usize, f: impl Fn(usize, &mut [f32
 }
 
 /// The part of a row-major `[N, cols]` slice that belongs to a range of rows.
-pub(crate) fn of_rows(data: &[f32], rows: Range<usize>, cols: usize) -> &[f32] {
+pub(crate) fn of_rows<E>(data: &[E], rows: Range<usize>, cols: usize) -> &[E] {
     &data[rows.start * cols..rows.end * cols]
 }
 

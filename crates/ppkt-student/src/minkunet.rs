@@ -2,8 +2,8 @@
 
 use candle_nn::VarBuilder;
 use ppkt_sparse::{
-    After, BatchNorm, ConvSpec, Pointwise, SparseConv3d, SparseConvTranspose3d, SparseError, SparseTensor,
-    Tape, TapeValue,
+    After, BatchNorm, ConvSpec, Pointwise, Precision, SparseConv3d, SparseConvTranspose3d, SparseError,
+    SparseTensor, Tape, TapeValue,
 };
 
 use crate::block::Stage;
@@ -27,6 +27,7 @@ use crate::{MinkUNetConfig, Plan, StudentError};
 #[derive(Debug, Clone)]
 pub struct MinkUNet {
     in_channels: usize,
+    precision: Precision,
     stem: SparseConv3d,
     stem_norm: BatchNorm,
     down: Vec<Down>,
@@ -105,7 +106,25 @@ impl MinkUNet {
             width = out;
         }
         let head = Pointwise::new(width, config.out_channels, vb.pp("final"))?;
-        Ok(Self { in_channels: config.in_channels, stem, stem_norm, down, up, head })
+        Ok(Self {
+            in_channels: config.in_channels,
+            precision: Precision::F32,
+            stem,
+            stem_norm,
+            down,
+            up,
+            head,
+        })
+    }
+
+    /// The same network, which computes with numbers of another precision in [`Self::forward`] and [`Self::backbone`]:
+    /// see [`Tape::with_precision`]. Weights and results stay f32, and so does [`Self::folded`].
+    ///
+    /// # Errors
+    /// As [`Precision::check`].
+    pub fn with_precision(self, precision: Precision) -> Result<Self, StudentError> {
+        precision.check()?;
+        Ok(Self { precision, ..self })
     }
 
     /// One vector a voxel, not normalised: embeddings (see [`unit_norm`](crate::unit_norm)) or class scores.
@@ -212,7 +231,7 @@ impl MinkUNet {
 
     /// Everything but the head, on a tape.
     fn record(&self, x: &SparseTensor, train: bool) -> Result<(Tape, TapeValue), SparseError> {
-        let (mut tape, x) = Tape::new(x, train)?;
+        let (mut tape, x) = Tape::with_precision(x, train, self.precision)?;
         let mut y = tape.unit(&[&x], &self.stem, After::NormRelu(&self.stem_norm))?;
         let mut skips = Vec::with_capacity(self.down.len());
         for down in &self.down {

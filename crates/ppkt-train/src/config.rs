@@ -1,6 +1,7 @@
 //! The whole configuration of a pretraining run.
 
 use ppkt_data::{BatchConfig, DataError, DataUris, Dataset, Split};
+use ppkt_sparse::Precision;
 use ppkt_student::Arch;
 use ppkt_teacher::{ByteSize, TeacherOptions, TeacherUri};
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,9 @@ pub struct PretrainConfig {
     pub seed: u64,
     /// Optimiser steps of the run.
     pub steps: u64,
+    /// Numbers that the 3D network is trained with: f32, or bf16 on a processor with avx512_bf16 (weights and all sums
+    /// stay f32). What is measured in between and at the end is computed in f32.
+    pub precision: Precision,
     /// Where frames come from.
     pub data: DataConfig,
     /// How frames become batches.
@@ -45,6 +49,7 @@ impl Default for PretrainConfig {
         Self {
             seed: 1,
             steps: 60_000,
+            precision: Precision::F32,
             data: DataConfig::default(),
             batch: BatchConfig::default(),
             teacher: TeacherConfig::default(),

@@ -68,6 +68,7 @@ impl Input {
 impl Model {
     /// A model with seeded initial weights, the same on every device.
     pub fn new(config: &PretrainConfig, teacher: &TeacherSpec, device: &Device) -> Result<Self> {
+        crate::precision::check(config.precision, device)?;
         let store = VarStore::new(config.seed);
         let student_config = MinkUNetConfig {
             arch: config.student.arch,
@@ -84,6 +85,7 @@ impl Model {
             Ok((student, projection))
         };
         let (student, projection) = build(store.builder(device))?;
+        let student = student.with_precision(config.precision)?;
         let (frozen_student, frozen_projection) = build(store.frozen(device))?;
         let device = device.clone();
         Ok(Self { store, device, student_config, student, projection, frozen_student, frozen_projection })

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
 use ppkt_objective::SegmentationLoss;
-use ppkt_sparse::{SparseTensor, TapeSpan, VarStore, backward, tape_spans};
+use ppkt_sparse::{Precision, SparseTensor, TapeSpan, VarStore, backward, tape_spans};
 use ppkt_student::{Arch, MinkUNet, MinkUNetConfig};
 use ppkt_train::{Optimizer, OptimizerConfig};
 
@@ -61,13 +61,18 @@ pub(super) struct Training {
 impl Training {
     /// Random weights, colours and labels.
     pub(super) fn new(coords: Vec<[i32; 4]>) -> Result<Self> {
+        Self::with_precision(coords, Precision::F32)
+    }
+
+    /// The same in another precision.
+    fn with_precision(coords: Vec<[i32; 4]>, precision: Precision) -> Result<Self> {
         let n = coords.len();
         let features = Tensor::from_vec(Noise::new(4).take(3 * n), (n, 3), &Device::Cpu)?;
         // From 1: 0 would be "unlabelled".
         let class = |i: u32| 1 + (i.wrapping_mul(2_654_435_761) >> 16) % CLASSES as u32;
         let labels = (0..n as u32).map(|i| class(i) as u16).collect();
         let store = VarStore::new(0);
-        let net = MinkUNet::new(&CONFIG, store.builder(&Device::Cpu))?;
+        let net = MinkUNet::new(&CONFIG, store.builder(&Device::Cpu))?.with_precision(precision)?;
         let config = OptimizerConfig { lr: 0.01, dampening: 0.0, weight_decay: 0.0, ..Default::default() };
         let optimizer = Optimizer::new(&config, store.trainable())?;
         Ok(Self { coords, features, labels, net, store, optimizer, lr: config.lr })
@@ -136,13 +141,13 @@ fn thousands(n: usize) -> String {
     if n < 1_000_000 { format!("{}k", n / 1000) } else { format!("{}M", n / 1_000_000) }
 }
 
-/// Training step and inference at the sizes of the goals.
+/// Training step, in f32 and where the processor has it in bf16, and inference at the sizes of the goals.
 pub(super) fn run(runner: &mut Runner) -> Result<()> {
     for n in [20_000, 100_000] {
         let VoxelSet { coords, name } = runner.inputs.voxels(n)?;
         runner.on(&name);
         let size = thousands(n);
-        let mut training = Training::new(coords)?;
+        let mut training = Training::new(coords.clone())?;
         if !(runner.quick && n > 20_000) {
             let work = Work::new(training.flop(true)?, 0.0);
             runner.case(&format!("34C training step, {size}"), work, || training.step())?;
@@ -150,6 +155,12 @@ pub(super) fn run(runner: &mut Runner) -> Result<()> {
         let work = Work::new(training.flop(false)?, 0.0);
         let folded = training.net.folded()?;
         runner.case(&format!("34C inference, {size}"), work, || Ok(folded.forward(&training.input()?)?))?;
+        drop(training);
+        if Precision::Bf16.check().is_ok() && !(runner.quick && n > 20_000) {
+            let mut training = Training::with_precision(coords, Precision::Bf16)?;
+            let work = Work::new(training.flop(true)?, 0.0);
+            runner.case(&format!("34C training step, {size}, bf16"), work, || training.step())?;
+        }
     }
     Ok(())
 }

@@ -28,6 +28,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+pub(crate) mod bf16;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod pack;
@@ -58,15 +59,15 @@ type TransposeSquare = unsafe fn(*const f32, usize, *mut f32, usize);
 
 /// Rows that are read: all channels of them, or, where two tensors stand side by side, those of one.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Side<'a> {
+pub(crate) struct Side<'a, T = f32> {
     /// `channels` numbers for each row.
-    pub(crate) data: &'a [f32],
+    pub(crate) data: &'a [T],
     /// Channels of a row.
     pub(crate) channels: usize,
 }
 
-impl<'a> Side<'a> {
-    fn row(&self, row: usize) -> &'a [f32] {
+impl<'a, T> Side<'a, T> {
+    fn row(&self, row: usize) -> &'a [T] {
         &self.data[row * self.channels..(row + 1) * self.channels]
     }
 }

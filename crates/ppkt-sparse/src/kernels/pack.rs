@@ -125,7 +125,7 @@ impl<'a> Packed<'a> {
 
 /// `to[i][j] = matrix[rows.start + j][i]`, in squares as far as they go.
 #[expect(unsafe_code, reason = "squares transposed in registers")]
-fn transpose(
+pub(super) fn transpose(
     square: TransposeSquare,
     lanes: usize,
     matrix: &[f32],

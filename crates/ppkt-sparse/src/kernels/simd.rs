@@ -21,7 +21,7 @@ pub(crate) enum Simd {
 }
 
 /// Forces a path: `avx512`, `avx2`, `neon` or `plain`.
-const VARIABLE: &str = "PPKT_SIMD";
+pub(super) const VARIABLE: &str = "PPKT_SIMD";
 
 impl Simd {
     /// All that this processor has, best first.

@@ -8,9 +8,9 @@ use candle_core::{Device, Result, Tensor};
 use super::record::{Node, Record};
 use super::spans::{TapeStep, timed};
 use crate::conv::with_slices;
-use crate::dense::column_sums;
-use crate::kernels::{self, Prepared, Side, Start, Weight};
-use crate::norm_inplace::{Mask, add_in_place, backward_in_place};
+use crate::element::Element;
+use crate::kernels::{Side, Weight};
+use crate::norm_inplace::Mask;
 
 /// Gradients of all parameters that have one, in the order of [`Record::parameters`], and of the input.
 pub(super) struct Gradients {
@@ -18,16 +18,16 @@ pub(super) struct Gradients {
     pub(super) input: Option<Vec<f32>>,
 }
 
-impl Record {
+impl<E: Element> Record<E> {
     /// Parameters that have a gradient: unit by unit, in each kernel, bias, γ, β. The same tensor may occur again.
     pub(super) fn parameters(&self) -> impl Iterator<Item = &Tensor> {
-        self.nodes.iter().flat_map(Node::parameters).filter(|p| p.track_op())
+        self.nodes.iter().flat_map(Node::<E>::parameters).filter(|p| p.track_op())
     }
 
     /// Goes back through the units, and frees what each has kept. `grad` is the gradient of the value at the end.
     pub(super) fn backward(mut self, grad: &[f32]) -> Result<Gradients> {
-        let mut of_values: Vec<Option<Cow<'_, [f32]>>> = vec![None; self.nodes.len() + 1];
-        of_values[self.end] = Some(grad.into());
+        let mut of_values: Vec<Option<Cow<'_, [E]>>> = vec![None; self.nodes.len() + 1];
+        of_values[self.end] = Some(E::from_f32(grad));
         let mut parameters = Vec::new();
         for id in (1..=self.nodes.len()).rev() {
             let mut own = match of_values[id].take() {
@@ -41,7 +41,8 @@ impl Record {
             parameters.append(&mut own);
         }
         parameters.reverse();
-        let input = if self.input_needs { of_values[0].take().map(Cow::into_owned) } else { None };
+        let input =
+            if self.input_needs { of_values[0].take().map(|dx| E::into_f32(dx.into_owned())) } else { None };
         Ok(Gradients { parameters, input })
     }
 
@@ -50,8 +51,8 @@ impl Record {
     fn unit<'a>(
         &mut self,
         id: usize,
-        grad: Cow<'a, [f32]>,
-        of_values: &mut [Option<Cow<'a, [f32]>>],
+        grad: Cow<'a, [E]>,
+        of_values: &mut [Option<Cow<'a, [E]>>],
     ) -> Result<Vec<Option<Tensor>>> {
         let (dz, of_norm) = self.norm(id, grad, of_values)?;
         let mut gradients = Vec::new();
@@ -62,10 +63,10 @@ impl Record {
             let map = node.map.clone();
             let lists = node.direction.lists(&map);
             let inputs = self.inputs(id)?;
-            let sides: Vec<Side<'_>> =
+            let sides: Vec<Side<'_, E>> =
                 inputs.iter().map(|(data, channels)| Side { data, channels: *channels }).collect();
             let dw = timed(id, TapeStep::WeightGradient, || {
-                kernels::weight_gradient(self.simd, lists, &sides, &dz, channels)
+                E::weight_gradient(self.path, lists, &sides, &dz, channels)
             });
             gradients.push(Some(Tensor::from_vec(dw, dims, &Device::Cpu)?));
         }
@@ -73,7 +74,7 @@ impl Record {
         let node = &self.nodes[id - 1];
         if let Some(bias) = node.bias.as_ref().filter(|b| b.track_op()) {
             let rows = node.direction.lists(&node.map).n_target;
-            let sums = timed(id, TapeStep::BiasGradient, || column_sums(&dz, rows, channels));
+            let sums = timed(id, TapeStep::BiasGradient, || E::column_sums(&dz, rows, channels));
             gradients.push(Some(Tensor::from_vec(sums, bias.shape(), &Device::Cpu)?));
         }
         gradients.extend(of_norm);
@@ -89,10 +90,9 @@ impl Record {
             if self.needs(input) {
                 let mut add = |w: &[f32]| {
                     let weight = Weight::backward(w, (cin, channels), (first, width), mirrored);
-                    let weight = Prepared::new(self.simd, weight);
                     match &mut of_values[input] {
-                        Some(known) => weight.add_product(lists, &side, known.to_mut()),
-                        none => *none = Some(weight.gather_product(lists, &side, Start::default()).into()),
+                        Some(known) => E::add_product(self.path, lists, &side, weight, known.to_mut()),
+                        none => *none = Some(E::product(self.path, lists, &side, weight, None).into()),
                     }
                 };
                 with_slices([&kernel], |[w]| timed(id, TapeStep::FeatureGradient, || add(w)))?;
@@ -107,14 +107,14 @@ impl Record {
     fn norm<'a>(
         &mut self,
         id: usize,
-        grad: Cow<'a, [f32]>,
-        of_values: &mut [Option<Cow<'a, [f32]>>],
-    ) -> Result<(Cow<'a, [f32]>, Vec<Option<Tensor>>)> {
+        grad: Cow<'a, [E]>,
+        of_values: &mut [Option<Cow<'a, [E]>>],
+    ) -> Result<(Cow<'a, [E]>, Vec<Option<Tensor>>)> {
         if self.nodes[id - 1].norm.is_none() {
             return Ok((grad, Vec::new()));
         }
         let residual = self.nodes[id - 1].residual;
-        let y: Option<Arc<Vec<f32>>> = residual.map(|_| self.rows(id)).transpose()?;
+        let y: Option<Arc<Vec<E>>> = residual.map(|_| self.rows(id)).transpose()?;
         self.find_z(id)?;
         let node = &mut self.nodes[id - 1];
         let (Some(mut z), Some(norm)) = (node.z.take(), &node.norm) else {
@@ -127,7 +127,7 @@ impl Record {
         };
         let mut g = grad.into_owned();
         let (dgamma, dbeta) = timed(id, TapeStep::NormGradient, || {
-            backward_in_place(&mut z, &mut g, mask, &norm.moments, &norm.gamma, norm.of_batch)
+            E::norm_backward(&mut z, &mut g, mask, &norm.moments, &norm.gamma, norm.of_batch)
         });
         let mut gradients = Vec::new();
         for (parameter, gradient) in norm.parameters.iter().zip([dgamma, dbeta]) {
@@ -138,7 +138,9 @@ impl Record {
         (node.y, node.keeps_y) = (None, false);
         if let Some(residual) = residual.filter(|&r| self.needs(r)) {
             match &mut of_values[residual] {
-                Some(known) => timed(id, TapeStep::ResidualGradient, || add_in_place(known.to_mut(), &g)),
+                Some(known) => {
+                    timed(id, TapeStep::ResidualGradient, || E::add_in_place(known.to_mut(), &g));
+                }
                 none => *none = Some(g.into()),
             }
         }

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Device, Layout, Result, Shape, Tensor, bail};
 
 use super::record::Record;
+use crate::element::Element;
 use crate::gradients::lay_aside;
 use crate::rows::cpu_view;
 
@@ -25,9 +26,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Makes `rows`, the network's result, a tensor whose gradient runs through the record.
-pub(super) fn attach(
+pub(super) fn attach<E: Element>(
     features: &Tensor,
-    record: Record,
+    record: Record<E>,
     rows: Vec<f32>,
     shape: (usize, usize),
 ) -> Result<Tensor> {
@@ -141,14 +142,14 @@ impl CustomOp3 for Carry {
 }
 
 /// The network: its result is there already, and its gradients come from the record, once.
-struct Network {
+struct Network<E: Element> {
     rows: Mutex<Option<Vec<f32>>>,
     shape: (usize, usize),
-    record: Mutex<Option<Record>>,
+    record: Mutex<Option<Record<E>>>,
     slots: Slots,
 }
 
-impl Network {
+impl<E: Element> Network<E> {
     fn result(&self) -> Result<(CpuStorage, Shape)> {
         match lock(&self.rows).take() {
             Some(rows) => Ok((CpuStorage::F32(rows), Shape::from(self.shape))),
@@ -175,7 +176,7 @@ impl Network {
     }
 }
 
-impl CustomOp1 for Network {
+impl<E: Element> CustomOp1 for Network<E> {
     fn name(&self) -> &'static str {
         OP
     }
@@ -189,7 +190,7 @@ impl CustomOp1 for Network {
     }
 }
 
-impl CustomOp2 for Network {
+impl<E: Element> CustomOp2 for Network<E> {
     fn name(&self) -> &'static str {
         OP
     }

@@ -9,7 +9,8 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `mod.rs` | forward: what a network calls |
+//! | `mod.rs` | what a network calls |
+//! | `recorder.rs` | forward, of f32 or of bf16 |
 //! | `record.rs` | what is kept, and how the rest is found again |
 //! | `backward.rs` | gradients |
 //! | `spans.rs` | how long each operation takes, for benches |
@@ -18,23 +19,17 @@
 mod backward;
 mod graph;
 mod record;
+mod recorder;
 mod spans;
 
-use std::sync::Arc;
+use half::bf16;
 
-use candle_core::{Device, Tensor};
-
-use crate::conv::{Direction, check_weight, downwards, upwards, with_slices};
-use crate::kernels::{Prepared, Side, Simd, Start, Weight};
+use crate::element::Element;
 use crate::layers::Parts;
-use crate::norm_inplace::normalise_in_place;
-use crate::norm_kernel::normalise;
 use crate::{
-    BatchNorm, CoordinateManager, Pointwise, SparseConv3d, SparseConvTranspose3d, SparseError, SparseTensor,
+    BatchNorm, Pointwise, Precision, SparseConv3d, SparseConvTranspose3d, SparseError, SparseTensor,
 };
-
-use record::{Node, Norm, Record};
-use spans::timed;
+use recorder::{Recorder, Then, Value};
 pub use spans::{TapeSpan, TapeStep, tape_spans};
 
 const OP: &str = "tape";
@@ -69,34 +64,58 @@ const OP: &str = "tape";
 /// # Ok(())
 /// # }
 /// ```
-pub struct Tape {
-    manager: Arc<CoordinateManager>,
-    features: Tensor,
-    train: bool,
-    simd: Simd,
-    record: Record,
+pub struct Tape(Kind);
+
+enum Kind {
+    F32(Recorder<f32>),
+    Bf16(Recorder<bf16>),
 }
 
 /// Features on a tape: what one unit gives to others. What the backward pass can compute again is freed with the last
 /// clone.
 #[derive(Debug, Clone)]
-pub struct TapeValue {
-    /// 0 for the input, otherwise 1 + the unit's number.
-    id: usize,
-    rows: Arc<Vec<f32>>,
-    channels: usize,
-    stride: u32,
+pub struct TapeValue(Rows);
+
+#[derive(Debug, Clone)]
+enum Rows {
+    F32(Value<f32>),
+    Bf16(Value<bf16>),
 }
 
 impl TapeValue {
     /// Number of channels.
     pub fn channels(&self) -> usize {
-        self.channels
+        match &self.0 {
+            Rows::F32(value) => value.channels,
+            Rows::Bf16(value) => value.channels,
+        }
     }
+}
 
-    fn side(&self) -> Side<'_> {
-        Side { data: &self.rows, channels: self.channels }
+/// Numbers that have a tape.
+trait OnTape: Element {
+    /// The value, where it is on a tape of these numbers.
+    fn of(value: &TapeValue) -> Option<&Value<Self>>;
+}
+
+impl OnTape for f32 {
+    fn of(value: &TapeValue) -> Option<&Value<Self>> {
+        if let Rows::F32(value) = &value.0 { Some(value) } else { None }
     }
+}
+
+impl OnTape for bf16 {
+    fn of(value: &TapeValue) -> Option<&Value<Self>> {
+        if let Rows::Bf16(value) = &value.0 { Some(value) } else { None }
+    }
+}
+
+fn own<E: OnTape>(value: &TapeValue) -> Result<&Value<E>, SparseError> {
+    E::of(value).ok_or_else(of_another_tape)
+}
+
+fn of_another_tape() -> SparseError {
+    candle_core::Error::msg("tape: the value is on a tape of another precision").into()
 }
 
 /// The convolution of a unit.
@@ -149,8 +168,22 @@ impl<'a> After<'a> {
         }
     }
 
+    fn residual(self) -> Option<&'a TapeValue> {
+        if let Self::NormAddRelu(_, residual) = self { Some(residual) } else { None }
+    }
+
     fn relu(self) -> bool {
         matches!(self, Self::NormRelu(_) | Self::NormAddRelu(..))
+    }
+}
+
+impl<'a> Layer<'a> {
+    fn parts(self) -> Parts<'a> {
+        match self {
+            Self::Conv(layer) => layer.parts(),
+            Self::Transposed(layer) => layer.parts(),
+            Self::Pointwise(layer) => layer.parts(),
+        }
     }
 }
 
@@ -160,12 +193,31 @@ impl Tape {
     /// # Errors
     /// [`SparseError::Simd`]; candle's.
     pub fn new(x: &SparseTensor, train: bool) -> Result<(Self, TapeValue), SparseError> {
-        let features = x.features().contiguous()?;
-        let rows = Arc::new(with_slices([&features], |[rows]| rows.to_vec())?);
-        let (manager, simd) = (x.manager().clone(), Simd::selected()?);
-        let record = Record::new(rows.clone(), features.track_op(), simd);
-        let input = TapeValue { id: 0, rows, channels: x.channels(), stride: x.stride() };
-        Ok((Self { manager, features, train, simd, record }, input))
+        Self::with_precision(x, train, Precision::F32)
+    }
+
+    /// As [`Self::new`], with features and their gradients of a precision of one's choice.
+    ///
+    /// In bf16 the input, the result of each convolution, of each norm, and the gradients of all of them are rounded
+    /// once; parameters and their gradients, sums, moments, and the result of a last layer without a norm are f32.
+    ///
+    /// # Errors
+    /// As [`Precision::check`]; candle's.
+    pub fn with_precision(
+        x: &SparseTensor,
+        train: bool,
+        precision: Precision,
+    ) -> Result<(Self, TapeValue), SparseError> {
+        match precision {
+            Precision::F32 => {
+                let (tape, x) = Recorder::new(x, train)?;
+                Ok((Self(Kind::F32(tape)), TapeValue(Rows::F32(x))))
+            }
+            Precision::Bf16 => {
+                let (tape, x) = Recorder::new(x, train)?;
+                Ok((Self(Kind::Bf16(tape)), TapeValue(Rows::Bf16(x))))
+            }
+        }
     }
 
     /// A convolution of `inputs` side by side and what follows it.
@@ -183,115 +235,32 @@ impl Tape {
         layer: impl Into<Layer<'a>>,
         after: After<'_>,
     ) -> Result<TapeValue, SparseError> {
-        let Parts { kernel, bias, spec, direction } = match layer.into() {
-            Layer::Conv(layer) => layer.parts(),
-            Layer::Transposed(layer) => layer.parts(),
-            Layer::Pointwise(layer) => layer.parts(),
-        };
-        let Some(x) = inputs.first() else {
-            let expected = "a list of at least one tensor".to_owned();
-            return Err(SparseError::Shape { op: OP, what: "the input", expected, got: vec![0] });
-        };
-        inputs.iter().try_for_each(|other| self.same_voxels(x.stride, other))?;
-        let id = self.record.nodes.len() + 1;
-        let (map, stride) = timed(id, TapeStep::Map, || match direction {
-            Direction::ToCoarse => downwards(&self.manager, x.stride, spec),
-            Direction::ToFine => upwards(&self.manager, x.stride, spec),
-        })?;
-        let cin = inputs.iter().map(|x| x.channels).sum();
-        let channels = check_weight(OP, (spec.volume(), cin), kernel, bias)?;
-        let mut residual = None;
-        if let After::NormAddRelu(_, value) = after {
-            self.same_voxels(stride, value)?;
-            if value.channels != channels {
-                let (expected, got) = (format!("[N, {channels}]"), vec![value.channels]);
-                return Err(SparseError::Shape { op: OP, what: "the residual", expected, got });
-            }
-            residual = Some(value);
+        fn unit<E: OnTape>(
+            tape: &mut Recorder<E>,
+            inputs: &[&TapeValue],
+            parts: Parts<'_>,
+            after: After<'_>,
+        ) -> Result<Value<E>, SparseError> {
+            let inputs = inputs.iter().map(|x| own(x)).collect::<Result<Vec<_>, _>>()?;
+            let residual = after.residual().map(own).transpose()?;
+            tape.unit(&inputs, parts, Then { norm: after.norm(), residual, relu: after.relu() })
         }
-        let mut node =
-            Node::new(kernel.contiguous()?, bias.map(Tensor::contiguous).transpose()?, map, direction);
-        (node.channels, node.relu) = (channels, after.relu());
-        let sides: Vec<Side<'_>> = inputs.iter().map(|x| x.side()).collect();
-        let z = timed(id, TapeStep::Convolution, || node.product(self.simd, &sides))?;
-        let y = match after.norm() {
-            None => z,
-            Some(norm) => {
-                let moments = timed(id, TapeStep::Norm, || norm.moments(&z, stride, self.train))?;
-                let norm = node.norm.insert(Norm::new(norm, moments, self.train)?);
-                if norm.gamma.len() != channels {
-                    let (expected, got) = (format!("[{channels}]"), vec![norm.gamma.len()]);
-                    return Err(SparseError::Shape { op: OP, what: "the norm", expected, got });
-                }
-                let residual = residual.map(|r| r.rows.as_slice());
-                let tracked = self.record.needs_gradient(&node, inputs, residual_id(after));
-                if tracked && !node.is_cheap() {
-                    let norm = node.norm.as_ref().map(|n| (&n.moments, &n.gamma, &n.beta));
-                    let y = norm.map(|(m, g, b)| {
-                        timed(id, TapeStep::Norm, || normalise(&z, m, g, b, residual, node.relu))
-                    });
-                    node.z = Some(z);
-                    y.unwrap_or_default()
-                } else {
-                    let mut y = z;
-                    if let Some(n) = &node.norm {
-                        timed(id, TapeStep::Norm, || {
-                            normalise_in_place(&mut y, &n.moments, &n.gamma, &n.beta, residual, node.relu);
-                        });
-                    }
-                    y
-                }
-            }
-        };
-        let id = self.record.push(node, inputs, residual);
-        Ok(TapeValue { id, rows: Arc::new(y), channels, stride })
+        let parts = layer.into().parts();
+        Ok(TapeValue(match &mut self.0 {
+            Kind::F32(tape) => Rows::F32(unit(tape, inputs, parts, after)?),
+            Kind::Bf16(tape) => Rows::Bf16(unit(tape, inputs, parts, after)?),
+        }))
     }
 
-    fn same_voxels(&self, stride: u32, other: &TapeValue) -> Result<(), SparseError> {
-        if other.stride == stride {
-            return Ok(());
-        }
-        let rows = |stride: u32| self.manager.coords(stride).map_or(0, |c| c.len());
-        let (left, right) = (stride, other.stride);
-        let (left_rows, right_rows) = (rows(left), rows(right));
-        Err(SparseError::DifferentCoordinates { op: OP, left, right, left_rows, right_rows })
-    }
-
-    /// Ends the tape with `y`, which becomes a tensor of candle's graph.
+    /// Ends the tape with `y`, which becomes a tensor of candle's graph, of f32.
     ///
     /// # Errors
     /// candle's.
     pub fn finish(self, y: TapeValue) -> Result<SparseTensor, SparseError> {
-        let TapeValue { id, rows, channels, stride } = y;
-        let mut record = self.record;
-        record.end_with(id);
-        let rows = Arc::try_unwrap(rows).unwrap_or_else(|shared| shared.to_vec());
-        let shape = (self.manager.coarser(stride, 1)?.len(), channels);
-        let features = if record.needs(id) {
-            graph::attach(&self.features, record, rows, shape)?
-        } else {
-            Tensor::from_vec(rows, shape, &Device::Cpu)?
-        };
-        SparseTensor::on(&self.manager, stride, features)
-    }
-}
-
-fn residual_id(after: After<'_>) -> Option<usize> {
-    if let After::NormAddRelu(_, residual) = after { Some(residual.id) } else { None }
-}
-
-impl Node {
-    /// The convolution alone.
-    fn product(&self, simd: Simd, sides: &[Side<'_>]) -> candle_core::Result<Vec<f32>> {
-        let cin = sides.iter().map(|s| s.channels).sum();
-        let lists = self.direction.lists(&self.map);
-        let bias: Option<Vec<f32>> = match &self.bias {
-            Some(bias) => Some(bias.flatten_all()?.to_vec1()?),
-            None => None,
-        };
-        let start = Start { bias: bias.as_deref(), ..Start::default() };
-        with_slices([&self.kernel], |[w]| {
-            Prepared::new(simd, Weight::forward(w, cin, self.channels)).gather_product(lists, sides, start)
-        })
+        match (self.0, y.0) {
+            (Kind::F32(tape), Rows::F32(y)) => tape.finish(y),
+            (Kind::Bf16(tape), Rows::Bf16(y)) => tape.finish(y),
+            _ => Err(of_another_tape()),
+        }
     }
 }

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
 
-use super::TapeValue;
+use super::recorder::Value;
 use super::spans::{TapeStep, timed};
 use crate::conv::Direction;
+use crate::element::Element;
 use crate::kernel_map::KernelMap;
-use crate::kernels::{Side, Simd};
-use crate::norm_inplace::{normalise_in_place, normalise_onto};
-use crate::norm_kernel::{Moments, normalise};
+use crate::kernels::Side;
+use crate::norm_kernel::Moments;
 use crate::{BatchNorm, SparseError};
 
 /// The norm of a unit, as it was in the forward pass.
@@ -49,7 +49,7 @@ const CHEAP: usize = 256;
 const MOST_SUMS: usize = 1;
 
 /// One unit.
-pub(super) struct Node {
+pub(super) struct Node<E> {
     pub(super) kernel: Tensor,
     pub(super) bias: Option<Tensor>,
     pub(super) map: Arc<KernelMap>,
@@ -64,16 +64,16 @@ pub(super) struct Node {
     /// Whether anything that it depends on has a gradient.
     pub(super) needs: bool,
     /// The convolution's result, where it is kept or was found again.
-    pub(super) z: Option<Vec<f32>>,
+    pub(super) z: Option<Vec<E>>,
     /// The unit's result, where it is kept or was found again.
-    pub(super) y: Option<Arc<Vec<f32>>>,
+    pub(super) y: Option<Arc<Vec<E>>>,
     /// Whether `y` stays until the unit's own turn.
     pub(super) keeps_y: bool,
     /// Residual sums that have to be found before `y` is, its own included.
     sums: usize,
 }
 
-impl Node {
+impl<E: Element> Node<E> {
     pub(super) fn new(
         kernel: Tensor,
         bias: Option<Tensor>,
@@ -128,18 +128,18 @@ enum Stays {
 
 /// The units of a network, in the order of the forward pass. Value 0 is the input, value `i + 1` the result of unit
 /// `i`.
-pub(super) struct Record {
-    pub(super) input: Arc<Vec<f32>>,
+pub(super) struct Record<E: Element> {
+    pub(super) input: Arc<Vec<E>>,
     pub(super) input_needs: bool,
-    pub(super) simd: Simd,
-    pub(super) nodes: Vec<Node>,
+    pub(super) path: E::Path,
+    pub(super) nodes: Vec<Node<E>>,
     /// The value that the tape ends with.
     pub(super) end: usize,
 }
 
-impl Record {
-    pub(super) fn new(input: Arc<Vec<f32>>, input_needs: bool, simd: Simd) -> Self {
-        Self { input, input_needs, simd, nodes: Vec::new(), end: 0 }
+impl<E: Element> Record<E> {
+    pub(super) fn new(input: Arc<Vec<E>>, input_needs: bool, path: E::Path) -> Self {
+        Self { input, input_needs, path, nodes: Vec::new(), end: 0 }
     }
 
     /// Whether a value has a gradient.
@@ -148,7 +148,12 @@ impl Record {
     }
 
     /// Whether a unit with these inputs has one.
-    pub(super) fn needs_gradient(&self, node: &Node, inputs: &[&TapeValue], residual: Option<usize>) -> bool {
+    pub(super) fn needs_gradient(
+        &self,
+        node: &Node<E>,
+        inputs: &[&Value<E>],
+        residual: Option<usize>,
+    ) -> bool {
         node.parameters().any(Tensor::track_op)
             || inputs.iter().map(|x| x.id).chain(residual).any(|id| self.needs(id))
     }
@@ -156,9 +161,9 @@ impl Record {
     /// Adds a unit; returns the number of its result.
     pub(super) fn push(
         &mut self,
-        mut node: Node,
-        inputs: &[&TapeValue],
-        residual: Option<&TapeValue>,
+        mut node: Node<E>,
+        inputs: &[&Value<E>],
+        residual: Option<&Value<E>>,
     ) -> usize {
         node.needs = self.needs_gradient(&node, inputs, residual.map(|r| r.id));
         if node.needs {
@@ -174,7 +179,7 @@ impl Record {
     }
 
     /// Keeps a value that is read, if it cannot be found again, or only by way of many others.
-    fn keep(&mut self, value: &TapeValue) {
+    fn keep(&mut self, value: &Value<E>) {
         if value.id == 0 {
             return;
         }
@@ -191,11 +196,11 @@ impl Record {
     }
 
     /// A value, kept or found again; it stays until [`Self::free_all_but`].
-    pub(super) fn rows(&mut self, id: usize) -> Result<Arc<Vec<f32>>> {
+    pub(super) fn rows(&mut self, id: usize) -> Result<Arc<Vec<E>>> {
         self.find(id, Stays::Yes)
     }
 
-    fn find(&mut self, id: usize, stays: Stays) -> Result<Arc<Vec<f32>>> {
+    fn find(&mut self, id: usize, stays: Stays) -> Result<Arc<Vec<E>>> {
         let Some(unit) = id.checked_sub(1) else { return Ok(self.input.clone()) };
         if let Some(y) = &self.nodes[unit].y {
             return Ok(y.clone());
@@ -217,18 +222,18 @@ impl Record {
                 let residual = residual.map(|r| r.map_or_else(|kept| kept, Arc::new));
                 let residual = residual.as_ref().map(|r| r.as_slice());
                 timed(id, TapeStep::NormAgain, || {
-                    normalise_in_place(&mut z, moments, gamma, beta, residual, node.relu);
+                    E::normalise_in_place(&mut z, moments, gamma, beta, residual, node.relu);
                 });
                 z
             }
             (None, Some(z), Some(Ok(mut sum))) => {
-                timed(id, TapeStep::NormAgain, || normalise_onto(&mut sum, z, moments, gamma, beta));
+                timed(id, TapeStep::NormAgain, || E::normalise_onto(&mut sum, z, moments, gamma, beta));
                 sum
             }
             (None, Some(z), residual) => {
                 let kept = residual.and_then(std::result::Result::err);
                 let kept = kept.as_ref().map(|r| r.as_slice());
-                timed(id, TapeStep::NormAgain, || normalise(z, moments, gamma, beta, kept, node.relu))
+                timed(id, TapeStep::NormAgain, || E::normalise(z, moments, gamma, beta, kept, node.relu))
             }
             (None, None, _) => candle_core::bail!("a tape has lost a value"),
         };
@@ -247,19 +252,19 @@ impl Record {
         Ok(())
     }
 
-    fn convolution(&mut self, id: usize, stays: Stays) -> Result<Vec<f32>> {
+    fn convolution(&mut self, id: usize, stays: Stays) -> Result<Vec<E>> {
         let inputs = self.inputs_that(id, stays)?;
-        let sides: Vec<Side<'_>> =
+        let sides: Vec<Side<'_, E>> =
             inputs.iter().map(|(data, channels)| Side { data, channels: *channels }).collect();
-        timed(id, TapeStep::ConvolutionAgain, || self.nodes[id - 1].product(self.simd, &sides))
+        timed(id, TapeStep::ConvolutionAgain, || self.nodes[id - 1].product(self.path, &sides))
     }
 
     /// What the convolution of a unit reads, each with its channels.
-    pub(super) fn inputs(&mut self, id: usize) -> Result<Vec<(Arc<Vec<f32>>, usize)>> {
+    pub(super) fn inputs(&mut self, id: usize) -> Result<Vec<(Arc<Vec<E>>, usize)>> {
         self.inputs_that(id, Stays::Yes)
     }
 
-    fn inputs_that(&mut self, id: usize, stays: Stays) -> Result<Vec<(Arc<Vec<f32>>, usize)>> {
+    fn inputs_that(&mut self, id: usize, stays: Stays) -> Result<Vec<(Arc<Vec<E>>, usize)>> {
         let inputs = self.nodes[id - 1].inputs.clone();
         inputs.into_iter().map(|(input, channels)| Ok((self.find(input, stays)?, channels))).collect()
     }

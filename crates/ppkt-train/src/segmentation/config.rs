@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ppkt_data::{CloudConfig, DataUris, Dataset, LabelConfig, Split, Subset, keep_back};
+use ppkt_sparse::Precision;
 use ppkt_student::Arch;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +21,9 @@ pub struct FinetuneConfig {
     pub seed: u64,
     /// Optimiser steps of the run.
     pub steps: u64,
+    /// Numbers that the 3D network is trained with: f32, or bf16 on a processor with avx512_bf16 (weights and all sums
+    /// stay f32). What is measured in between and at the end is computed in f32.
+    pub precision: Precision,
     /// Where training begins: a run folder or a .safetensors file; empty for random weights ("from scratch").
     pub from: String,
     /// What becomes of the layers before the head.
@@ -53,6 +57,7 @@ impl Default for FinetuneConfig {
         Self {
             seed: 1,
             steps: 2_000,
+            precision: Precision::F32,
             from: String::new(),
             trunk: Trunk::Trained,
             data: FinetuneDataConfig::default(),

@@ -144,7 +144,8 @@ pub fn finetune(
     }
     let (listed, counts) = read_labels(clouds.as_ref(), &frames, observer)?;
     let n_classes = classes.names().len() - 1;
-    let mut network = Segmenter::new(&config.student, &config.batch, n_classes, config.seed, device)?;
+    let mut network = Segmenter::new(&config.student, &config.batch, n_classes, config.seed, device)?
+        .with_precision(config.precision)?;
     if let Some(weights) = weights {
         network.load(weights, &config.batch, &classes, observer)?;
     }

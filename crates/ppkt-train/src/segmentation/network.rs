@@ -5,7 +5,7 @@ use std::path::Path;
 
 use candle_core::{Device, Tensor, Var};
 use ppkt_data::{Classes, CloudConfig, LabelledBatch};
-use ppkt_sparse::{LoadMode, SparseTensor, VarStore, rows_of_input};
+use ppkt_sparse::{LoadMode, Precision, SparseTensor, VarStore, rows_of_input};
 use ppkt_student::{MinkUNet, MinkUNetConfig, State};
 
 use super::config::{FinetuneConfig, FinetuneStudentConfig, Trunk};
@@ -72,6 +72,12 @@ impl Segmenter {
         let frozen = MinkUNet::new(&config, store.frozen(device))?;
         let frozen_trunk = Inference::new(&frozen);
         Ok(Self { store, config, device: device.clone(), network, frozen, frozen_trunk })
+    }
+
+    /// The same, trained with numbers of another precision; a frozen trunk stays in f32.
+    pub(crate) fn with_precision(self, precision: Precision) -> Result<Self> {
+        crate::precision::check(precision, &self.device)?;
+        Ok(Self { network: self.network.with_precision(precision)?, ..self })
     }
 
     /// Takes over the weights of a file as far as they fit, and tells what did not; the head of a network for another

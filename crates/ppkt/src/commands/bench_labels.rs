@@ -84,6 +84,10 @@ fn resolve(arguments: &BenchLabels) -> Result<ComparisonConfig> {
     if arguments.from.is_some() {
         config.pretrain = None;
     }
+    if let Some(precision) = arguments.precision {
+        config.finetune.precision = precision;
+        config.pretrain.iter_mut().for_each(|pretrain| pretrain.precision = precision);
+    }
     Ok(config.settled())
 }
 

@@ -33,6 +33,7 @@ fn resolve(arguments: &Pretrain) -> Result<PretrainConfig> {
         ("teacher.cache", arguments.cache.as_ref()),
         ("teacher.cache_limit", arguments.cache_limit.as_ref()),
     ]);
+    set.extend(arguments.precision.map(|p| ("precision".to_owned(), quoted(p.name()))));
     set.extend(overrides(&arguments.set)?);
     let recipe = match &arguments.recipe {
         Some(recipe) => recipe.clone(),

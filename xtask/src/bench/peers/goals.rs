@@ -131,6 +131,17 @@ pub(in crate::bench) fn own_goals(cases: &[Case], peaks: &[Peak]) -> Vec<OwnGoal
             }
         }
     }
+    for bf16 in cases.iter().filter(|c| c.section == "net") {
+        let f32 = bf16.name.strip_suffix(", bf16").and_then(|name| find("net", name, bf16.threads));
+        if let Some(f32) = f32 {
+            goals.push(OwnGoal {
+                what: format!("{}: f32 / bf16, threads: {}", f32.name, f32.threads),
+                value: f32.median() / bf16.median(),
+                goal: 1.5,
+                disturbed: f32.disturbed() || bf16.disturbed(),
+            });
+        }
+    }
     // The cache is a matter of the teacher alone, on any number of threads.
     for computed in cases.iter().filter(|c| c.section == "teacher") {
         let read = format!("{}, read from the cache", computed.name);
