@@ -57,7 +57,7 @@ impl Compiler {
         const OPTIONS: [&str; 8] = [
             "-shared",
             "-fPIC",
-            "-O1",
+            "-O2",
             "-g1",
             "-fno-strict-aliasing",
             "-ffp-contract=off",

@@ -35,6 +35,9 @@ struct Made {
     grid: OnceLock<BlockGrid>,
     #[cfg(feature = "cuda")]
     on_cuda: OnDevices<DeviceKeys<CudaDevice>>,
+    /// The set that this one's keys follow from by a shift of so many bits along each axis.
+    #[cfg(feature = "cuda")]
+    finer: Option<(Arc<Coords>, u32)>,
 }
 
 /// The largest stride that keeps every voxel of the range apart from its neighbours' keys.
@@ -191,7 +194,20 @@ impl Coords {
     /// The keys and the search for them, in the memory of a GPU.
     #[cfg(feature = "cuda")]
     pub(crate) fn on_cuda(&self, device: &CudaDevice) -> candle_core::Result<Arc<DeviceKeys<CudaDevice>>> {
-        self.made.on_cuda.get_or_make(device, || DeviceKeys::new(device, &self.keys, self.bias))
+        self.made.on_cuda.get_or_make(device, || match &self.made.finer {
+            Some((finer, shift)) => finer.on_cuda(device)?.coarser(device, *shift, &self.keys, self.bias),
+            None => DeviceKeys::new(device, &self.keys, self.bias),
+        })
+    }
+
+    /// Remembers of what finer set this one was made: a GPU then makes its keys of those that it has.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn made_of(mut self, finer: &Arc<Coords>) -> Self {
+        let factor = self.stride / finer.stride;
+        if factor.is_power_of_two() && finer.bias & (factor as i32 - 1) == 0 {
+            self.made.finer = Some((finer.clone(), factor.trailing_zeros()));
+        }
+        self
     }
 
     pub(crate) fn keys(&self) -> &[u64] {

@@ -53,7 +53,10 @@ impl CoordinateManager {
         if let Some(coarse) = coarse_stride.and_then(|s| sets.get(&s)) {
             return Ok(coarse.clone());
         }
-        let coarse = Arc::new(fine.coarser(u32::try_from(factor).unwrap_or(u32::MAX))?);
+        let coarse = fine.coarser(u32::try_from(factor).unwrap_or(u32::MAX))?;
+        #[cfg(feature = "cuda")]
+        let coarse = coarse.made_of(&fine);
+        let coarse = Arc::new(coarse);
         sets.insert(coarse.stride(), coarse.clone());
         Ok(coarse)
     }

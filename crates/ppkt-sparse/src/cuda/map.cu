@@ -179,3 +179,47 @@ extern "C" __global__ void __launch_bounds__(256)
         __syncthreads();
     }
 }
+
+// The key of the voxel `1 << shift` times as large that holds a voxel.
+__device__ __forceinline__ u64 parent(u64 key, int shift) {
+    constexpr u64 MORTON = (1ull << MORTON_BITS) - 1;
+    return (key & ~MORTON) | (key & MORTON) >> (3 * shift);
+}
+
+// Whether a row is the first with its parent. Sorted keys have sorted parents.
+__device__ __forceinline__ bool is_first(const u64* keys, int row, int shift) {
+    return row == 0 || parent(keys[row], shift) != parent(keys[row - 1], shift);
+}
+
+// counts [chunks]: distinct parents that begin in each chunk of keys.
+extern "C" __global__ void __launch_bounds__(256)
+    map_count_parents(const u64* keys, int n, int shift, unsigned* counts) {
+    unsigned number = 0;
+    for (int i = 0; i < CHUNK / 256; i++) {
+        int row = blockIdx.x * CHUNK + i * 256 + threadIdx.x;
+        number += __syncthreads_count(row < n && is_first(keys, row, shift));
+    }
+    if (threadIdx.x == 0) counts[blockIdx.x] = number;
+}
+
+// The distinct parents in ascending order; `offsets` are the running sums of the counts.
+extern "C" __global__ void __launch_bounds__(256)
+    map_write_parents(const u64* keys, int n, int shift, const unsigned* offsets, u64* parents) {
+    __shared__ unsigned of_warps[8];
+    unsigned next = offsets[blockIdx.x];
+    int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    for (int i = 0; i < CHUNK / 256; i++) {
+        int row = blockIdx.x * CHUNK + i * 256 + threadIdx.x;
+        bool first = row < n && is_first(keys, row, shift);
+        unsigned firsts = __ballot_sync(0xffffffffu, first);
+        if (lane == 0) of_warps[warp] = __popc(firsts);
+        __syncthreads();
+        unsigned place = next + __popc(firsts & ((1u << lane) - 1));
+        for (int w = 0; w < 8; w++) {
+            if (w < warp) place += of_warps[w];
+            next += of_warps[w];
+        }
+        if (first) parents[place] = parent(keys[row], shift);
+        __syncthreads();
+    }
+}

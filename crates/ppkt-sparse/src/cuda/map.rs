@@ -50,15 +50,36 @@ pub(crate) type DeviceTable = Table<candle_core::CudaDevice>;
 impl<G: Gpu> DeviceKeys<G> {
     /// From the sorted keys of a set and the bias in them.
     pub(crate) fn new(gpu: &G, keys: &[u64], bias: i32) -> Result<Self> {
-        let n_blocks = keys.chunk_by(|a, b| a >> 6 == b >> 6).count();
+        Self::with_search(gpu, gpu.upload(keys)?, (keys.len(), n_blocks(keys)), bias)
+    }
+
+    /// Of the voxels `1 << shift` times as large that hold one of these. The processor has the same keys: `expected`
+    /// says how many they are, without which the device would have to be asked. Nothing is sent to it.
+    pub(crate) fn coarser(&self, gpu: &G, shift: u32, expected: &[u64], bias: i32) -> Result<Self> {
+        let chunks = self.n.div_ceil(CHUNK);
+        let mut offsets = gpu.uninit::<u32>(chunks)?;
+        let (n, shift) = (self.n as i32, shift as i32);
+        let count = Launch::on(gpu).read(&self.keys).value(n).value(shift).write(&mut offsets);
+        count.run(Source::Map, "map_count_parents", Geometry::line(chunks, 256))?;
+        running_sums(gpu, &mut offsets, (1, chunks), None)?;
+        let mut parents = gpu.uninit::<u64>(expected.len())?;
+        let write = Launch::on(gpu).read(&self.keys).value(n).value(shift).read(&offsets).write(&mut parents);
+        write.run(Source::Map, "map_write_parents", Geometry::line(chunks, 256))?;
+        Self::with_search(gpu, parents, (expected.len(), n_blocks(expected)), bias)
+    }
+
+    fn with_search(gpu: &G, keys: G::Slice<u64>, (n, n_blocks): (usize, usize), bias: i32) -> Result<Self> {
         let n_slots = (2 * n_blocks).next_power_of_two();
-        let n = keys.len();
-        let keys = gpu.upload(keys)?;
         let mut slots = gpu.zeros(4 * n_slots)?;
         let launch = Launch::on(gpu).read(&keys).value(n as i32).write(&mut slots).value(n_slots as u32 - 1);
         launch.run(Source::Map, "map_blocks", Geometry::threads(n, 256))?;
         Ok(Self { keys, n, bias, slots, n_slots })
     }
+}
+
+/// Occupied blocks of 4³ voxels.
+fn n_blocks(keys: &[u64]) -> usize {
+    keys.chunk_by(|a, b| a >> 6 == b >> 6).count()
 }
 
 impl<G: Gpu> Table<G> {

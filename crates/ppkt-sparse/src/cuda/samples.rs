@@ -33,7 +33,7 @@ pub(crate) fn assert_close(got: &[f32], want: &[f32], tolerance: f32) {
 /// Rounding of bf16 and a little more, relative to the largest number.
 pub(crate) const OF_BF16: f32 = 0.01;
 
-/// A wavy sheet of `edge²` voxels in the batch items 0 and 2, and three at the ends of the range in item 1.
+/// A wavy sheet of `edge²` voxels in the batch items 0 and 2, and four at the ends of the range in item 1.
 pub(crate) fn sheet(edge: i32) -> Vec<[i32; 4]> {
     let mut voxels = Vec::new();
     for b in [0, 2] {
@@ -45,6 +45,12 @@ pub(crate) fn sheet(edge: i32) -> Vec<[i32; 4]> {
         }
     }
     let (low, high) = (-131_072, 131_071);
-    voxels.extend([[1, low, low, high], [1, high, high, high], [1, high - 1, high, high]]);
+    // The last two are neighbours of each other, and of the second only where an axis were a ring.
+    voxels.extend([
+        [1, low, low, high],
+        [1, low, high, high],
+        [1, high, high, high],
+        [1, high - 1, high, high],
+    ]);
     voxels
 }
