@@ -48,8 +48,6 @@ pub(crate) struct Input {
     pub voxels: SparseTensor,
     /// The student's row of each voxel of the batch.
     pub row_of_voxel: Vec<u32>,
-    /// Photographs.
-    pub images: Images,
 }
 
 impl Input {
@@ -58,11 +56,15 @@ impl Input {
         let shape = (batch.coords.len(), batch.channels);
         let features = Tensor::from_slice(&batch.features, shape, device)?;
         let (voxels, order) = SparseTensor::with_batch_size(&batch.coords, features, batch.frames.len())?;
-        let (width, height) = batch.images.first().map_or((0, 0), image::RgbImage::dimensions);
-        let rgb = batch.images.iter().flat_map(|i| i.as_raw().iter().copied()).collect();
-        let images = Images::new(batch.images.len(), height as usize, width as usize, rgb)?;
-        Ok(Self { voxels, row_of_voxel: rows_of_input(&order), images })
+        Ok(Self { voxels, row_of_voxel: rows_of_input(&order) })
     }
+}
+
+/// The photographs of a batch as a teacher takes them.
+pub(crate) fn images_of(batch: &Batch) -> Result<Images> {
+    let (width, height) = batch.images.first().map_or((0, 0), image::RgbImage::dimensions);
+    let rgb = batch.images.iter().flat_map(|i| i.as_raw().iter().copied()).collect();
+    Ok(Images::new(batch.images.len(), height as usize, width as usize, rgb)?)
 }
 
 impl Model {

@@ -7,13 +7,14 @@ use std::time::Instant;
 
 use candle_core::Device;
 use candle_core::backprop::GradStore;
-use ppkt_data::{Batch, DataError, Loader, Pair};
+use ppkt_data::{Loader, Pair};
 use ppkt_objective::{Embeddings, Loss, Objective, ObjectiveError, sample_without_replacement};
 use ppkt_teacher::{CacheReport, FeatureCache, FeatureMap, Teacher};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use serde::{Deserialize, Serialize};
 
+use crate::ahead::{Seen, SeenBatches};
 use crate::checkpoint::{Checkpoint, RunState};
 use crate::config::PretrainConfig;
 use crate::error::{Result, TrainError};
@@ -101,7 +102,7 @@ pub fn pretrain(
     for note in training.notes() {
         observer.message(note);
     }
-    let teacher = OpenTeacher::of(config)?;
+    let teacher = Arc::new(OpenTeacher::of(config)?);
     let provenance =
         Provenance::of_pretraining(training.as_ref(), validation.as_ref(), teacher.spec(), device)?;
     let begun = start.begun_before(config, out, "run", forgive)?;
@@ -111,7 +112,7 @@ pub fn pretrain(
     let loader = Loader::new(training, config.batch.clone(), config.seed)?;
     let model = Model::new(config, teacher.spec(), device)?;
     let optimizer = Optimizer::new(&config.optimizer, model.store().trainable())?;
-    let held_out = ValidationSet::new(config, validation, &teacher, device, observer)?;
+    let held_out = ValidationSet::new(config, validation, teacher.as_ref(), device, observer)?;
     teacher.tell(observer);
     // Only now, so that a run that cannot begin leaves no folder behind.
     let folder = match begun {
@@ -152,7 +153,7 @@ struct Passed {
 struct Run<'a> {
     config: &'a PretrainConfig,
     folder: RunFolder,
-    teacher: OpenTeacher,
+    teacher: Arc<OpenTeacher>,
     model: Model,
     optimizer: Optimizer,
     objective: Box<dyn Objective>,
@@ -196,7 +197,8 @@ impl Run<'_> {
         observer.begin(first, self.config.steps);
         let accumulate = u64::from(self.config.optimizer.accumulate);
         let batches = (self.config.steps - first.min(self.config.steps)) * accumulate;
-        let mut stream = loader.stream(first * accumulate, batches, self.config.data.workers);
+        let stream = loader.stream(first * accumulate, batches, self.config.data.workers);
+        let mut stream = SeenBatches::new(stream, self.teacher.clone(), self.model.device())?;
         while self.state.steps_done < self.config.steps && !stop.load(Ordering::Relaxed) {
             let line = self.step(&mut stream)?;
             self.record(&line, &mut metrics, &mut events)?;
@@ -234,10 +236,7 @@ impl Run<'_> {
     }
 
     /// One update of the parameters, from as many batches as are accumulated.
-    fn step(
-        &mut self,
-        stream: &mut dyn Iterator<Item = std::result::Result<Batch, DataError>>,
-    ) -> Result<StepMetrics> {
+    fn step(&mut self, stream: &mut dyn Iterator<Item = Result<Seen>>) -> Result<StepMetrics> {
         let step = self.state.steps_done;
         let accumulate = self.config.optimizer.accumulate;
         let mut line = StepMetrics { step, ..Default::default() };
@@ -279,18 +278,18 @@ impl Run<'_> {
     /// The gradients of one batch, and what was passed through on the way to them; its figures are added to `line`.
     fn gradients(
         &self,
-        stream: &mut dyn Iterator<Item = std::result::Result<Batch, DataError>>,
+        stream: &mut dyn Iterator<Item = Result<Seen>>,
         part: u64,
         line: &mut StepMetrics,
     ) -> Result<(GradStore, Passed)> {
         let mut watch = Stopwatch::start();
         let seconds: &mut StageSeconds = &mut line.seconds;
-        let Some(batch) = stream.next() else { return Err(TrainError::DataEnded { step: line.step }) };
-        let batch = batch?;
+        let Some(seen) = stream.next() else { return Err(TrainError::DataEnded { step: line.step }) };
+        let Seen { batch, map, teacher_seconds } = seen?;
         let input = Input::new(&batch, self.model.device())?;
         watch.lap(&mut seconds.wait);
-        let map = self.teacher.features(&input.images)?;
-        watch.lap(&mut seconds.teacher);
+        seconds.wait -= teacher_seconds;
+        seconds.teacher += teacher_seconds;
         let voxels = self.model.voxel_embeddings(&input.voxels, Pass::Train)?;
         watch.lap(&mut seconds.student);
         let pairs = self.draw_pairs(&batch.pairs, line.step, part);

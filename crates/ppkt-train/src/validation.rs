@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::PretrainConfig;
 use crate::error::{Result, TrainError};
-use crate::model::{Input, Model, Pass};
+use crate::model::{Input, Model, Pass, images_of};
 use crate::observer::Observer;
 
 /// Stream of the random numbers that choose candidates, apart from those of the training.
@@ -90,7 +90,7 @@ impl ValidationSet {
                 other => other?,
             };
             let input = Input::new(&batch, device)?;
-            let map = teacher.features(&input.images)?;
+            let map = teacher.features(&images_of(&batch)?)?;
             let candidates = one_per_cell(&batch.pairs, &map, &mut rng)?;
             found += candidates.len();
             frames.push(HeldOutFrame { index: index as usize, batch, input, map, candidates });
