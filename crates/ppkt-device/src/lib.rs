@@ -6,8 +6,8 @@
 //! | `open.rs` | from a choice to candle's device |
 //! | `found.rs` | what there is on this machine, and what each thing lacks |
 //! | `error.rs` | what stands in the way, with the remedy; also of errors that come up in the middle of a step |
-//! | `wgsl.rs` | what kernels written in WGSL ask of a device |
-//! | `compute.rs` | a GPU as launchers of kernels see it, so that tests can run them without one |
+//! | `compute.rs` | a GPU as launchers of CUDA kernels see it, so that tests can run them without one |
+//! | `wgsl/` | what kernels written in WGSL ask of a device |
 //! | `cuda/` | kernels of our own on an NVIDIA GPU (feature `cuda`) |
 //! | `metal.rs` | kernels of our own on an Apple GPU (feature `metal`) |
 

@@ -15,7 +15,7 @@ use candle_core::{DType, Layout, MetalDevice, MetalStorage, Result, Shape, Stora
 use candle_metal_kernels::metal::{Buffer, ComputePipeline};
 use objc2_metal::{MTLCompileOptions, MTLSize};
 
-use crate::{Compute, EntryPoint, KernelSource, LENGTHS_SLOT};
+use crate::wgsl::{Compute, EntryPoint, KernelSource, LENGTHS_SLOT};
 
 /// candle's device, for kernels of our own.
 #[derive(Debug, Clone)]
@@ -32,6 +32,13 @@ pub struct MetalBuffer {
     /// Bytes.
     offset: usize,
     words: usize,
+}
+
+impl MetalBuffer {
+    /// Its length in words of four bytes.
+    pub fn words(&self) -> usize {
+        self.words
+    }
 }
 
 #[derive(Clone)]
@@ -56,20 +63,40 @@ impl Metal {
         Self { device: device.clone() }
     }
 
-    /// The memory of a contiguous tensor of four-byte elements.
+    /// Tells GPUs apart.
+    pub fn registry_id(&self) -> u64 {
+        self.device.metal_device().registry_id()
+    }
+
+    /// The memory of a contiguous f32 tensor.
     ///
     /// # Errors
     /// If the tensor is of another kind.
     pub fn view(&self, op: &'static str, storage: &MetalStorage, layout: &Layout) -> Result<MetalBuffer> {
+        self.view_of(op, storage, layout, DType::F32)
+    }
+
+    /// The memory of a contiguous tensor of a type of four or eight bytes.
+    ///
+    /// # Errors
+    /// If the tensor is of another kind.
+    pub fn view_of(
+        &self,
+        op: &'static str,
+        storage: &MetalStorage,
+        layout: &Layout,
+        dtype: DType,
+    ) -> Result<MetalBuffer> {
         use candle_core::backend::BackendStorage;
         let Some((start, end)) = layout.contiguous_offsets() else {
             return Err(candle_core::Error::RequiresContiguous { op }.bt());
         };
-        if storage.dtype().size_in_bytes() != 4 {
+        if storage.dtype() != dtype {
             return Err(candle_core::Error::UnsupportedDTypeForOp(storage.dtype(), op).bt());
         }
-        let (buffer, words) = (storage.buffer().clone(), checked(end - start)?);
-        Ok(MetalBuffer { buffer, owner: None, offset: 4 * start, words })
+        let bytes = dtype.size_in_bytes();
+        let (buffer, words) = (storage.buffer().clone(), checked((end - start) * bytes / 4)?);
+        Ok(MetalBuffer { buffer, owner: None, offset: bytes * start, words })
     }
 
     /// What candle keeps a tensor's numbers in, from a buffer that [`Compute::buffer`] gave.
@@ -97,7 +124,7 @@ impl Metal {
         static KNOWN: Mutex<Option<Known>> = Mutex::new(None);
         let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
         let known = known.get_or_insert_with(HashMap::new);
-        let key = (self.device.metal_device().registry_id(), source.name, name);
+        let key = (self.registry_id(), source.name, name);
         if let Some(pipeline) = known.get(&key) {
             return Ok(pipeline.clone());
         }

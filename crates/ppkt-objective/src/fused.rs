@@ -10,10 +10,15 @@ use candle_core::{CpuStorage, CustomOp1, CustomOp2, Device, Layout, Shape, Tenso
 #[cfg(feature = "cuda")]
 use ppkt_device::{View, cuda::Gpu};
 
+#[cfg(feature = "metal")]
+use ppkt_device::metal::{Metal, MetalBuffer};
+
 #[cfg(feature = "cuda")]
 use crate::cuda;
 use crate::embeddings::Loss;
 use crate::error::ObjectiveError;
+#[cfg(feature = "metal")]
+use crate::metal;
 
 /// Value and gradients of a loss over two inputs.
 pub(crate) struct Outcome {
@@ -46,6 +51,17 @@ pub(crate) trait PairLoss: Send + Sync + 'static {
         inputs: [View<'_>; 2],
         tracked: Tracked,
     ) -> candle_core::Result<cuda::PairOutcome<Gpu<'a>>>;
+
+    /// On an Apple GPU, without waiting for it. A loss without a kernel for it is an error that names the loss.
+    #[cfg(feature = "metal")]
+    fn on_metal(
+        &self,
+        _: &Metal,
+        _: [&MetalBuffer; 2],
+        _: Tracked,
+    ) -> candle_core::Result<metal::PairOutcome<MetalBuffer>> {
+        candle_core::bail!("{} has no kernel for Metal: train on another device", self.name())
+    }
 }
 
 /// Hits, and the gradients for a loss that is scaled by 1.
@@ -132,6 +148,25 @@ impl<L: PairLoss> CustomOp2 for Fused<L> {
         Ok((gpu.storage(outcome.loss), Shape::from(())))
     }
 
+    #[cfg(feature = "metal")]
+    fn metal_fwd(
+        &self,
+        s1: &candle_core::MetalStorage,
+        l1: &Layout,
+        s2: &candle_core::MetalStorage,
+        l2: &Layout,
+    ) -> candle_core::Result<(candle_core::MetalStorage, Shape)> {
+        let gpu = metal::gpu_of(s1);
+        let inputs = [&gpu.view(self.name(), s1, l1)?, &gpu.view(self.name(), s2, l2)?];
+        let outcome = self.loss.on_metal(&gpu, inputs, self.tracked)?;
+        let mut grads = [None, None];
+        for ((slot, grad), layout) in grads.iter_mut().zip(outcome.grads).zip([l1, l2]) {
+            *slot = grad.map(|grad| gpu.tensor(grad, layout.shape())).transpose()?;
+        }
+        *lock(&self.saved) = Some((gpu.tensor(outcome.hits, ())?, grads));
+        Ok((gpu.storage(outcome.loss, candle_core::DType::F32)?, Shape::from(())))
+    }
+
     fn bwd(
         &self,
         _: &Tensor,
@@ -166,6 +201,14 @@ pub(crate) trait RowsLoss: Send + Sync + 'static {
     #[cfg(feature = "cuda")]
     fn on_cuda<'a>(&self, gpu: &Gpu<'a>, input: &View<'_>)
     -> candle_core::Result<cuda::RowsOutcome<Gpu<'a>>>;
+
+    /// On an Apple GPU, without waiting for it.
+    #[cfg(feature = "metal")]
+    fn on_metal(
+        &self,
+        gpu: &Metal,
+        input: &MetalBuffer,
+    ) -> candle_core::Result<metal::RowsOutcome<MetalBuffer>>;
 }
 
 /// How many rows are right, and the gradient for a loss that is scaled by 1.
@@ -207,6 +250,19 @@ impl<L: RowsLoss> CustomOp1 for FusedOne<L> {
         let n_right = gpu.tensor(outcome.n_right, &Shape::from(()));
         *lock(&self.saved) = Some((n_right, gpu.tensor(outcome.grad, layout.shape())));
         Ok((gpu.storage(outcome.loss), Shape::from(())))
+    }
+
+    #[cfg(feature = "metal")]
+    fn metal_fwd(
+        &self,
+        storage: &candle_core::MetalStorage,
+        layout: &Layout,
+    ) -> candle_core::Result<(candle_core::MetalStorage, Shape)> {
+        let gpu = metal::gpu_of(storage);
+        let outcome = self.loss.on_metal(&gpu, &gpu.view(self.name(), storage, layout)?)?;
+        *lock(&self.saved) =
+            Some((gpu.tensor(outcome.n_right, ())?, gpu.tensor(outcome.grad, layout.shape())?));
+        Ok((gpu.storage(outcome.loss, candle_core::DType::F32)?, Shape::from(())))
     }
 
     fn bwd(&self, _: &Tensor, _: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {

@@ -8,6 +8,8 @@ mod error;
 mod exp;
 mod fused;
 mod info_nce;
+#[cfg(any(feature = "metal", test))]
+mod metal;
 mod nce;
 mod pooled;
 mod product;

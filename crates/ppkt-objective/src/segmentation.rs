@@ -208,6 +208,15 @@ impl RowsLoss for LabelledRows {
     ) -> candle_core::Result<crate::cuda::RowsOutcome<Gpu<'a>>> {
         crate::cuda::segmentation(gpu, self, scores)
     }
+
+    #[cfg(feature = "metal")]
+    fn on_metal(
+        &self,
+        gpu: &ppkt_device::metal::Metal,
+        scores: &ppkt_device::metal::MetalBuffer,
+    ) -> candle_core::Result<crate::metal::RowsOutcome<ppkt_device::metal::MetalBuffer>> {
+        crate::metal::segmentation(gpu, self, scores)
+    }
 }
 
 /// Softmax of a row into `p`; returns the logarithm of the sum of exponentials.

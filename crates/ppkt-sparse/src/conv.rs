@@ -264,6 +264,17 @@ impl CustomOp2 for Conv {
         cuda::forward(self, &[(s1, l1)], (s2, l2), None)
     }
 
+    #[cfg(feature = "metal")]
+    fn metal_fwd(
+        &self,
+        s1: &candle_core::MetalStorage,
+        l1: &Layout,
+        s2: &candle_core::MetalStorage,
+        l2: &Layout,
+    ) -> candle_core::Result<(candle_core::MetalStorage, Shape)> {
+        crate::metal::ops::convolve(self, &[(s1, l1)], (s2, l2), None)
+    }
+
     fn bwd(
         &self,
         x: &Tensor,
@@ -312,6 +323,19 @@ impl CustomOp3 for WithBias {
         cuda::forward(&self.0, &[(s1, l1)], (s2, l2), Some((s3, l3)))
     }
 
+    #[cfg(feature = "metal")]
+    fn metal_fwd(
+        &self,
+        s1: &candle_core::MetalStorage,
+        l1: &Layout,
+        s2: &candle_core::MetalStorage,
+        l2: &Layout,
+        s3: &candle_core::MetalStorage,
+        l3: &Layout,
+    ) -> candle_core::Result<(candle_core::MetalStorage, Shape)> {
+        crate::metal::ops::convolve(&self.0, &[(s1, l1)], (s2, l2), Some((s3, l3)))
+    }
+
     fn bwd(
         &self,
         x: &Tensor,
@@ -358,6 +382,19 @@ impl CustomOp3 for OfTwo {
         l3: &Layout,
     ) -> candle_core::Result<(CudaStorage, Shape)> {
         cuda::forward(&self.0, &[(s1, l1), (s2, l2)], (s3, l3), None)
+    }
+
+    #[cfg(feature = "metal")]
+    fn metal_fwd(
+        &self,
+        s1: &candle_core::MetalStorage,
+        l1: &Layout,
+        s2: &candle_core::MetalStorage,
+        l2: &Layout,
+        s3: &candle_core::MetalStorage,
+        l3: &Layout,
+    ) -> candle_core::Result<(candle_core::MetalStorage, Shape)> {
+        crate::metal::ops::convolve(&self.0, &[(s1, l1), (s2, l2)], (s3, l3), None)
     }
 
     fn bwd(

@@ -83,6 +83,17 @@ impl CustomOp2 for OfFeatures {
     ) -> Result<(CudaStorage, Shape)> {
         cuda::of_features(&self.conv, (self.first, self.channels), (s1, l1), (s2, l2))
     }
+
+    #[cfg(feature = "metal")]
+    fn metal_fwd(
+        &self,
+        s1: &candle_core::MetalStorage,
+        l1: &Layout,
+        s2: &candle_core::MetalStorage,
+        l2: &Layout,
+    ) -> Result<(candle_core::MetalStorage, Shape)> {
+        crate::metal::ops::features_gradient(&self.conv, (self.first, self.channels), (s1, l1), (s2, l2))
+    }
 }
 
 /// Of the features and the result's gradient.
@@ -124,6 +135,17 @@ impl CustomOp2 for OfWeight {
     ) -> Result<(CudaStorage, Shape)> {
         Ok((cuda::of_weight(&self.conv, &[(s1, l1)], (s2, l2))?, self.shape.clone()))
     }
+
+    #[cfg(feature = "metal")]
+    fn metal_fwd(
+        &self,
+        s1: &candle_core::MetalStorage,
+        l1: &Layout,
+        s2: &candle_core::MetalStorage,
+        l2: &Layout,
+    ) -> Result<(candle_core::MetalStorage, Shape)> {
+        crate::metal::ops::weight_gradient(&self.conv, &[(s1, l1)], (s2, l2), &self.shape)
+    }
 }
 
 impl CustomOp3 for OfWeight {
@@ -155,6 +177,19 @@ impl CustomOp3 for OfWeight {
     ) -> Result<(CudaStorage, Shape)> {
         Ok((cuda::of_weight(&self.conv, &[(s1, l1), (s2, l2)], (s3, l3))?, self.shape.clone()))
     }
+
+    #[cfg(feature = "metal")]
+    fn metal_fwd(
+        &self,
+        s1: &candle_core::MetalStorage,
+        l1: &Layout,
+        s2: &candle_core::MetalStorage,
+        l2: &Layout,
+        s3: &candle_core::MetalStorage,
+        l3: &Layout,
+    ) -> Result<(candle_core::MetalStorage, Shape)> {
+        crate::metal::ops::weight_gradient(&self.conv, &[(s1, l1), (s2, l2)], (s3, l3), &self.shape)
+    }
 }
 
 /// Of the result's gradient.
@@ -175,5 +210,14 @@ impl CustomOp1 for OfBias {
     #[cfg(feature = "cuda")]
     fn cuda_fwd(&self, s: &CudaStorage, l: &Layout) -> Result<(CudaStorage, Shape)> {
         Ok((crate::cuda::ops::column_sums((s, l))?, self.shape.clone()))
+    }
+
+    #[cfg(feature = "metal")]
+    fn metal_fwd(
+        &self,
+        s1: &candle_core::MetalStorage,
+        l1: &Layout,
+    ) -> Result<(candle_core::MetalStorage, Shape)> {
+        crate::metal::ops::bias_gradient((s1, l1), &self.shape)
     }
 }

@@ -9,6 +9,8 @@ use candle_core::{CpuStorage, CustomOp1, CustomOp2, Device, Layout, Result, Shap
 
 #[cfg(feature = "cuda")]
 use crate::cuda::ops;
+#[cfg(feature = "metal")]
+use crate::metal::ops as metal;
 use crate::norm_kernel::{mask, relu1};
 use crate::rows::{cpu_view, f32_slice, map_blocks, map_blocks_mut, of_rows, wide};
 
@@ -64,11 +66,24 @@ impl CustomOp1 for Relu {
         ops::relu((x, l))
     }
 
+    #[cfg(feature = "metal")]
+    fn metal_fwd(
+        &self,
+        x: &candle_core::MetalStorage,
+        l: &Layout,
+    ) -> Result<(candle_core::MetalStorage, Shape)> {
+        metal::relu((x, l))
+    }
+
     fn bwd(&self, _: &Tensor, y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         let grad = grad.contiguous()?;
         #[cfg(feature = "cuda")]
         if y.device().is_cuda() {
             return ops::relu_gradient(y, &grad).map(Some);
+        }
+        #[cfg(feature = "metal")]
+        if y.device().is_metal() {
+            return metal::relu_gradient(y, &grad).map(Some);
         }
         let (ys, gs) = (cpu_view("relu", y)?, cpu_view("relu", &grad)?);
         let dx = elementwise(ys.len(), |r, out| mask(&ys[r.clone()], &gs[r], out));
@@ -115,6 +130,17 @@ impl CustomOp2 for Cat {
         ops::cat((a, la), (b, lb))
     }
 
+    #[cfg(feature = "metal")]
+    fn metal_fwd(
+        &self,
+        a: &candle_core::MetalStorage,
+        la: &Layout,
+        b: &candle_core::MetalStorage,
+        lb: &Layout,
+    ) -> Result<(candle_core::MetalStorage, Shape)> {
+        metal::cat((a, la), (b, lb))
+    }
+
     fn bwd(
         &self,
         a: &Tensor,
@@ -129,6 +155,14 @@ impl CustomOp2 for Cat {
             return Ok((
                 a.track_op().then(|| ops::columns(&grad, 0, ca)).transpose()?,
                 b.track_op().then(|| ops::columns(&grad, ca, cb)).transpose()?,
+            ));
+        }
+        #[cfg(feature = "metal")]
+        if g.device().is_metal() {
+            let (ca, cb) = (a.dim(1)?, b.dim(1)?);
+            return Ok((
+                a.track_op().then(|| metal::columns(&grad, 0, ca)).transpose()?,
+                b.track_op().then(|| metal::columns(&grad, ca, cb)).transpose()?,
             ));
         }
         let gs = cpu_view("cat", &grad)?;

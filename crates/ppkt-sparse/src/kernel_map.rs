@@ -29,6 +29,8 @@ pub struct KernelMap {
     /// Tables that write the coarser and the finer side.
     #[cfg(feature = "cuda")]
     on_cuda: [OnDevices<DeviceTable>; 2],
+    #[cfg(feature = "metal")]
+    on_metal: crate::metal::ops::Tables,
 }
 
 /// Rows in a block of a [`PairLists`]; row numbers within a block fit a byte.
@@ -84,6 +86,8 @@ impl KernelMap {
             by_fine: OnceLock::new(),
             #[cfg(feature = "cuda")]
             on_cuda: Default::default(),
+            #[cfg(feature = "metal")]
+            on_metal: Default::default(),
         }
     }
 
@@ -106,6 +110,12 @@ impl KernelMap {
     #[cfg(any(test, feature = "metal"))]
     pub(crate) fn sets(&self) -> (&Coords, &Coords) {
         (&self.fine, &self.coarse)
+    }
+
+    /// The tables in the memory of Apple GPUs, of those that write the coarser and the finer side.
+    #[cfg(feature = "metal")]
+    pub(crate) fn metal_tables(&self) -> &crate::metal::ops::Tables {
+        &self.on_metal
     }
 
     /// Number of pairs: a convolution does `2 * n_pairs * Cin * Cout` operations.

@@ -105,6 +105,14 @@ impl Merged {
     }
 }
 
+#[cfg(feature = "metal")]
+impl Merged {
+    fn merging_on_metal(&self) -> crate::metal::rows::Merging<'_> {
+        let Self { merge, row_of_input, starts, inputs } = self;
+        crate::metal::rows::Merging { starts, inputs, row_of_input, mean: *merge == Merge::Mean }
+    }
+}
+
 impl CustomOp1 for Merged {
     fn name(&self) -> &'static str {
         OP
@@ -135,11 +143,24 @@ impl CustomOp1 for Merged {
         ops::merge(self.merging(), (x, l))
     }
 
+    #[cfg(feature = "metal")]
+    fn metal_fwd(
+        &self,
+        x: &candle_core::MetalStorage,
+        l: &Layout,
+    ) -> Result<(candle_core::MetalStorage, Shape)> {
+        crate::metal::ops::merge(self.merging_on_metal(), (x, l))
+    }
+
     fn bwd(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         let grad = grad.contiguous()?;
         #[cfg(feature = "cuda")]
         if x.device().is_cuda() {
             return ops::merge_gradient(self.merging(), &grad).map(Some);
+        }
+        #[cfg(feature = "metal")]
+        if x.device().is_metal() {
+            return crate::metal::ops::merge_gradient(self.merging_on_metal(), &grad).map(Some);
         }
         let gs = cpu_view(OP, &grad)?;
         let (n, c) = x.dims2()?;

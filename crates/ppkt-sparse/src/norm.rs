@@ -207,7 +207,10 @@ impl InplaceOp1 for Move {
 
 /// As [`Move`], of numbers in the memory of the device.
 struct MoveOnDevice {
-    #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "no device without a feature"))]
+    #[cfg_attr(
+        not(any(feature = "cuda", feature = "metal")),
+        expect(dead_code, reason = "no device without a feature")
+    )]
     momentum: f64,
 }
 
@@ -230,6 +233,17 @@ impl InplaceOp2 for MoveOnDevice {
     ) -> candle_core::Result<()> {
         ops::move_running((running, running_layout), (batch, batch_layout), self.momentum)
     }
+
+    #[cfg(feature = "metal")]
+    fn metal_fwd(
+        &self,
+        running: &mut candle_core::MetalStorage,
+        running_layout: &Layout,
+        batch: &candle_core::MetalStorage,
+        batch_layout: &Layout,
+    ) -> candle_core::Result<()> {
+        crate::metal::ops::move_running((running, running_layout), (batch, batch_layout), self.momentum)
+    }
 }
 
 /// One more batch.
@@ -251,5 +265,10 @@ impl InplaceOp1 for Count {
     #[cfg(feature = "cuda")]
     fn cuda_fwd(&self, storage: &mut CudaStorage, layout: &Layout) -> candle_core::Result<()> {
         ops::count((storage, layout))
+    }
+
+    #[cfg(feature = "metal")]
+    fn metal_fwd(&self, storage: &mut candle_core::MetalStorage, layout: &Layout) -> candle_core::Result<()> {
+        crate::metal::ops::count((storage, layout))
     }
 }

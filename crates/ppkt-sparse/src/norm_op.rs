@@ -8,6 +8,8 @@ use candle_core::{CpuStorage, CustomOp2, CustomOp3, Device, Layout, Result, Shap
 
 #[cfg(feature = "cuda")]
 use crate::cuda::ops;
+#[cfg(feature = "metal")]
+use crate::metal::ops as metal;
 use crate::norm_kernel::{Moments, NormBackward, batch_moments, normalise, running_moments};
 use crate::rows::{cpu_view, f32_slice};
 
@@ -15,7 +17,10 @@ const OP: &str = "batch norm";
 
 /// Where mean and variance come from.
 #[derive(Debug, Clone)]
-#[cfg_attr(not(feature = "cuda"), allow(dead_code, reason = "without a feature there is no device"))]
+#[cfg_attr(
+    not(any(feature = "cuda", feature = "metal")),
+    allow(dead_code, reason = "without a feature there is no device")
+)]
 pub(crate) enum Statistics {
     /// From the rows themselves: training.
     Batch,
@@ -27,7 +32,10 @@ pub(crate) enum Statistics {
 
 /// The moments that rows were normalised with.
 #[derive(Debug, Clone)]
-#[cfg_attr(not(feature = "cuda"), allow(dead_code, reason = "without a feature there is no device"))]
+#[cfg_attr(
+    not(any(feature = "cuda", feature = "metal")),
+    allow(dead_code, reason = "without a feature there is no device")
+)]
 pub(crate) enum Used {
     Host(Moments),
     /// `[3, C]` on the device: mean, 1 / standard deviation, unbiased variance.
@@ -114,6 +122,25 @@ impl NormOp {
         Ok(y)
     }
 
+    #[cfg(feature = "metal")]
+    fn forward_on_metal(
+        &self,
+        x: metal::In<'_>,
+        affine: metal::In<'_>,
+        residual: Option<metal::In<'_>>,
+    ) -> metal::Out {
+        let moments = match &self.statistics {
+            Statistics::Batch => metal::batch_moments(x, self.eps)?,
+            Statistics::RunningOnDevice { mean, var } => metal::running_moments(mean, var, self.eps)?,
+            Statistics::Running { .. } => {
+                candle_core::bail!("{OP}: features on a GPU, statistics on the processor")
+            }
+        };
+        let y = metal::normalise(x, &moments, affine, residual, self.relu)?;
+        self.used.get_or_init(|| Used::Device(moments));
+        Ok(y)
+    }
+
     /// Gradients of x, gamma|beta and the residual.
     fn backward(
         &self,
@@ -144,6 +171,14 @@ impl NormOp {
                     want_dresidual,
                 }
                 .run()?;
+                return Ok((dx, affine.track_op().then_some(daffine), dresidual));
+            }
+            #[cfg(feature = "metal")]
+            Some(Used::Device(moments)) if x.device().is_metal() => {
+                let (relu, batch) = (self.relu, matches!(self.statistics, Statistics::Batch));
+                let wanted = [want_dx, want_dresidual];
+                let (dx, daffine, dresidual) =
+                    metal::norm_gradients([x, y, &grad, moments, affine], relu, batch, wanted)?;
                 return Ok((dx, affine.track_op().then_some(daffine), dresidual));
             }
             Some(Used::Device(_)) => {
@@ -207,6 +242,17 @@ impl CustomOp2 for NormOp {
         self.forward_on_cuda((x, lx), (a, la), None)
     }
 
+    #[cfg(feature = "metal")]
+    fn metal_fwd(
+        &self,
+        x: &candle_core::MetalStorage,
+        lx: &Layout,
+        a: &candle_core::MetalStorage,
+        la: &Layout,
+    ) -> Result<(candle_core::MetalStorage, Shape)> {
+        self.forward_on_metal((x, lx), (a, la), None)
+    }
+
     fn bwd(
         &self,
         x: &Tensor,
@@ -249,6 +295,19 @@ impl CustomOp3 for NormOp {
         lr: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
         self.forward_on_cuda((x, lx), (a, la), Some((r, lr)))
+    }
+
+    #[cfg(feature = "metal")]
+    fn metal_fwd(
+        &self,
+        x: &candle_core::MetalStorage,
+        lx: &Layout,
+        a: &candle_core::MetalStorage,
+        la: &Layout,
+        r: &candle_core::MetalStorage,
+        lr: &Layout,
+    ) -> Result<(candle_core::MetalStorage, Shape)> {
+        self.forward_on_metal((x, lx), (a, la), Some((r, lr)))
     }
 
     fn bwd(

@@ -12,6 +12,8 @@ use crate::conv::{slice, with_slices};
 #[cfg(feature = "cuda")]
 use crate::cuda::ops;
 use crate::kernel_map::{BLOCK, KernelMap, PairLists};
+#[cfg(feature = "metal")]
+use crate::metal::ops as metal;
 use crate::{ConvSpec, SparseError, SparseTensor};
 
 /// Sum over the voxels under the kernel.
@@ -90,6 +92,8 @@ fn local(x: &SparseTensor, spec: ConvSpec, reduction: Reduction) -> Result<Spars
         largest: OnceLock::new(),
         #[cfg(feature = "cuda")]
         largest_on_device: OnceLock::new(),
+        #[cfg(feature = "metal")]
+        pooled_on_metal: OnceLock::new(),
     })?;
     SparseTensor::on(x.manager(), x.stride() * spec.stride as u32, features)
 }
@@ -102,6 +106,8 @@ fn global(x: &SparseTensor, reduction: Reduction) -> Result<Tensor, SparseError>
         largest: OnceLock::new(),
         #[cfg(feature = "cuda")]
         largest_on_device: OnceLock::new(),
+        #[cfg(feature = "metal")]
+        pooled_on_metal: OnceLock::new(),
     })?)
 }
 
@@ -124,6 +130,9 @@ struct Local {
     /// The same in the memory of a GPU.
     #[cfg(feature = "cuda")]
     largest_on_device: OnceLock<Tensor>,
+    /// What a forward pass on an Apple GPU leaves for the backward one.
+    #[cfg(feature = "metal")]
+    pooled_on_metal: OnceLock<metal::LocalPooled>,
 }
 
 impl Local {
@@ -239,12 +248,27 @@ impl CustomOp1 for Local {
         Ok((y, shape))
     }
 
+    #[cfg(feature = "metal")]
+    fn metal_fwd(
+        &self,
+        storage: &candle_core::MetalStorage,
+        layout: &Layout,
+    ) -> candle_core::Result<(candle_core::MetalStorage, Shape)> {
+        let (y, pooled) = metal::local_pool(&self.map, self.reduction, (storage, layout))?;
+        self.pooled_on_metal.get_or_init(|| pooled);
+        Ok(y)
+    }
+
     fn bwd(&self, x: &Tensor, _res: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
         let grad = grad.contiguous()?;
         #[cfg(feature = "cuda")]
         if x.device().is_cuda() {
             let largest = self.largest_on_device.get();
             return ops::local_pool_gradient(&self.map, self.reduction, &grad, largest).map(Some);
+        }
+        #[cfg(feature = "metal")]
+        if let Some(pooled) = self.pooled_on_metal.get() {
+            return metal::local_pool_gradient(&self.map, self.reduction, &grad, pooled).map(Some);
         }
         let dx = with_slices([&grad], |[grad]| self.backward(grad, x.dims()[1]))?;
         Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))
@@ -260,6 +284,9 @@ struct Global {
     /// The same in the memory of a GPU.
     #[cfg(feature = "cuda")]
     largest_on_device: OnceLock<Tensor>,
+    /// What a forward pass on an Apple GPU leaves for the backward one.
+    #[cfg(feature = "metal")]
+    pooled_on_metal: OnceLock<metal::GlobalPooled>,
 }
 
 /// Rows that are summed by one thread; sums of such chunks are added in order, whatever the number of threads.
@@ -354,6 +381,17 @@ impl CustomOp1 for Global {
         Ok((y, shape))
     }
 
+    #[cfg(feature = "metal")]
+    fn metal_fwd(
+        &self,
+        storage: &candle_core::MetalStorage,
+        layout: &Layout,
+    ) -> candle_core::Result<(candle_core::MetalStorage, Shape)> {
+        let (y, pooled) = metal::global_pool(&self.items, self.reduction, (storage, layout))?;
+        self.pooled_on_metal.get_or_init(|| pooled);
+        Ok(y)
+    }
+
     fn bwd(&self, x: &Tensor, _res: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
         let grad = grad.contiguous()?;
         #[cfg(feature = "cuda")]
@@ -361,6 +399,10 @@ impl CustomOp1 for Global {
             let largest = self.largest_on_device.get();
             return ops::global_pool_gradient(&self.items, self.reduction, x.dim(0)?, &grad, largest)
                 .map(Some);
+        }
+        #[cfg(feature = "metal")]
+        if let Some(pooled) = self.pooled_on_metal.get() {
+            return metal::global_pool_gradient(self.reduction, x.dim(0)?, &grad, pooled).map(Some);
         }
         let (rows, channels) = x.dims2()?;
         let dx = with_slices([&grad], |[grad]| self.backward(grad, rows, channels))?;

@@ -6,6 +6,8 @@ use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor};
 
 #[cfg(feature = "cuda")]
 use crate::cuda::ops;
+#[cfg(feature = "metal")]
+use crate::metal::ops as metal;
 use crate::rows::{cpu_view, f32_slice, map_blocks_mut, of_rows};
 
 /// Below this length a row has no direction.
@@ -59,12 +61,25 @@ impl CustomOp1 for UnitNorm {
         ops::unit((x, l))
     }
 
+    #[cfg(feature = "metal")]
+    fn metal_fwd(
+        &self,
+        x: &candle_core::MetalStorage,
+        l: &Layout,
+    ) -> Result<(candle_core::MetalStorage, Shape)> {
+        metal::unit((x, l))
+    }
+
     /// `dx = (g - y (y·g)) / |x|`.
     fn bwd(&self, x: &Tensor, y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         let grad = grad.contiguous()?;
         #[cfg(feature = "cuda")]
         if x.device().is_cuda() {
             return ops::unit_gradient(x, y, &grad).map(Some);
+        }
+        #[cfg(feature = "metal")]
+        if x.device().is_metal() {
+            return metal::unit_gradient(x, y, &grad).map(Some);
         }
         let (xs, ys, gs) = (cpu_view(OP, x)?, cpu_view(OP, y)?, cpu_view(OP, &grad)?);
         let (n, c) = x.dims2()?;

@@ -16,6 +16,8 @@ mod error;
 mod hub;
 mod images;
 mod inspection;
+#[cfg(any(feature = "metal", test))]
+mod metal;
 mod network;
 mod open;
 mod options;

@@ -10,6 +10,8 @@ mod error;
 mod features;
 mod inference;
 mod machine;
+#[cfg(any(feature = "metal", test))]
+mod metal;
 mod metrics;
 mod model;
 mod objective;

@@ -141,6 +141,12 @@ mod tests {
     }
 
     #[test]
+    fn the_metal_text_that_all_crates_share_is_made_of_its_wgsl() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../ppkt-device");
+        assert_metal_is_made_of_wgsl(folder, "src/wgsl", &[&ppkt_device::wgsl::SUMS]);
+    }
+
+    #[test]
     #[should_panic(expected = "sizes travel")]
     fn lengths_of_arrays_are_refused() {
         to_metal("x", &TWICE.replace("p.n", "arrayLength(&x)"));

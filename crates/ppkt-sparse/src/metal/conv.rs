@@ -1,11 +1,9 @@
 //! Convolution and its gradients on the device.
 
 use candle_core::Result;
-use ppkt_device::wgsl::{Compute, KernelSource, kernel_source};
+use ppkt_device::wgsl::{Compute, KernelSource, column_sums, kernel_source, word};
 
 use super::map::{TILE, Table};
-use super::sums::column_sums;
-use super::word;
 
 pub(crate) static PRODUCT: KernelSource = kernel_source!("product");
 pub(crate) static WEIGHT_GRADIENT: KernelSource = kernel_source!("weight_gradient");

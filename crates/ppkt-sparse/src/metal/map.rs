@@ -1,9 +1,8 @@
 //! Neighbour tables on the device.
 
 use candle_core::Result;
-use ppkt_device::wgsl::{Compute, KernelSource, kernel_source};
+use ppkt_device::wgsl::{Compute, KernelSource, kernel_source, word};
 
-use super::word;
 use crate::conv::Direction;
 use crate::coords::Coords;
 use crate::kernel_map::KernelMap;
@@ -16,7 +15,6 @@ pub(crate) const TILE: usize = 64;
 /// One direction of a kernel map, as the kernels read it.
 #[derive(Debug, Clone)]
 pub(crate) struct Table<B> {
-    pub(crate) n_source: usize,
     pub(crate) n_target: usize,
     pub(crate) volume: usize,
     /// None where every row meets itself, and nothing else.
@@ -41,7 +39,7 @@ pub(crate) fn table<G: Compute>(gpu: &G, map: &KernelMap, direction: Direction) 
         Direction::ToFine => (fine, coarse),
     };
     let volume = spec.volume();
-    let mut table = Table { n_source: source.len(), n_target: target.len(), volume, neighbours: None };
+    let mut table = Table { n_target: target.len(), volume, neighbours: None };
     if spec.is_pointwise() || target.is_empty() {
         return Ok(table);
     }

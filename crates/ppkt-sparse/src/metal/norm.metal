@@ -3,6 +3,8 @@
 // entry merge: threads 32 8 1; shared 1024 1024 1024; buffers 1r 7w
 // entry statistics: threads 64 1 1; shared; buffers 1r 4r 7w
 // entry running: threads 64 1 1; shared; buffers 1r 4r 7w
+// entry move_running: threads 64 1 1; shared; buffers 1r 7w
+// entry count: threads 1 1 1; shared; buffers 8w
 // entry normalise: threads 256 1 1; shared; buffers 1r 2r 3r 4r 7w
 // entry grad_sums: threads 32 8 1; shared 1024 1024; buffers 1r 2r 4r 5r 7w
 // entry affine_grad: threads 64 1 1; shared; buffers 2r 6r 7w
@@ -22,6 +24,7 @@ struct _mslBufferSizes {
     uint size5;
     uint size6;
     uint size7;
+    uint size11;
 };
 
 struct Norm {
@@ -30,6 +33,7 @@ struct Norm {
     uint parts;
     uint part_rows;
     float eps;
+    float momentum;
     uint relu;
     uint residual;
     uint batch;
@@ -43,6 +47,7 @@ struct Part {
     float mean;
     float squares;
 };
+typedef uint type_6[1];
 constant uint BLOCK = 256u;
 constant uint LANES = 8u;
 
@@ -370,8 +375,6 @@ struct statisticsInput {
     uint _e44 = p.channels;
     uint _e50 = p.rows;
     out[(2u * _e44) + c] = squares_1 / static_cast<float>(_e50 - 1u);
-    uint _e59 = p.channels;
-    out[(3u * _e59) + c] = variance;
     return;
 }
 
@@ -399,9 +402,49 @@ struct runningInput {
     out[_e17 + c_1] = 1.0 / metal::sqrt(variance_1 + _e22);
     uint _e31 = p.channels;
     out[(2u * _e31) + c_1] = variance_1;
-    uint _e39 = p.channels;
-    out[(3u * _e39) + c_1] = variance_1;
     return;
+}
+
+
+struct move_runningInput {
+};
+[[max_total_threads_per_threadgroup(64)]] kernel void move_running(
+  metal::uint3 id_2 [[thread_position_in_grid]]
+, constant Norm& p [[buffer(0)]]
+, device type_2 const& x [[buffer(1)]]
+, device type_2& out [[buffer(7)]]
+, constant _mslBufferSizes& _buffer_sizes [[buffer(30)]]
+) {
+    uint _e4 = p.channels;
+    if (id_2.x < _e4) {
+        float _e11 = p.momentum;
+        float _e17 = out[id_2.x];
+        float _e21 = p.momentum;
+        float _e25 = x[id_2.x];
+        out[id_2.x] = ((1.0 - _e11) * _e17) + (_e21 * _e25);
+        return;
+    } else {
+        return;
+    }
+}
+
+
+[[max_total_threads_per_threadgroup(1)]] kernel void count(
+  constant Norm& p [[buffer(0)]]
+, device type_6& counter [[buffer(8)]]
+, constant _mslBufferSizes& _buffer_sizes [[buffer(30)]]
+) {
+    uint _e2 = counter[0];
+    counter[0] = _e2 + 1u;
+    uint _e7 = counter[0];
+    if (_e7 == 0u) {
+        uint _e13 = p.channels;
+        uint _e15 = counter[_e13];
+        counter[_e13] = _e15 + 1u;
+        return;
+    } else {
+        return;
+    }
 }
 
 
@@ -562,14 +605,14 @@ struct grad_sumsInput {
 struct affine_gradInput {
 };
 [[max_total_threads_per_threadgroup(64)]] kernel void affine_grad(
-  metal::uint3 id_2 [[thread_position_in_grid]]
+  metal::uint3 id_3 [[thread_position_in_grid]]
 , constant Norm& p [[buffer(0)]]
 , device type_2 const& stats [[buffer(2)]]
 , device type_2 const& sums [[buffer(6)]]
 , device type_2& out [[buffer(7)]]
 , constant _mslBufferSizes& _buffer_sizes [[buffer(30)]]
 ) {
-    uint c_3 = id_2.x;
+    uint c_3 = id_3.x;
     uint _e4 = p.channels;
     if (c_3 >= _e4) {
         return;

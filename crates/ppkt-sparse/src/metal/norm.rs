@@ -1,10 +1,7 @@
 //! Batch normalisation and its gradients on the device.
 
 use candle_core::Result;
-use ppkt_device::wgsl::{Compute, KernelSource, grid, kernel_source};
-
-use super::sums::column_sums;
-use super::word;
+use ppkt_device::wgsl::{Compute, KernelSource, column_sums, grid, kernel_source, word};
 
 pub(crate) static NORM: KernelSource = kernel_source!("norm");
 
@@ -27,16 +24,18 @@ struct Asked {
     relu: bool,
     residual: bool,
     batch: bool,
+    momentum: f64,
 }
 
 impl Shape {
-    fn parameters(self, asked: Asked) -> [u32; 8] {
+    fn parameters(self, asked: Asked) -> [u32; 9] {
         [
             word(self.rows),
             word(self.channels),
             word(asked.parts),
             word(asked.part_rows),
             (self.eps as f32).to_bits(),
+            (asked.momentum as f32).to_bits(),
             u32::from(asked.relu),
             u32::from(asked.residual),
             u32::from(asked.batch),
@@ -52,7 +51,7 @@ impl Shape {
     }
 }
 
-/// `[4, C]`: mean, 1 / standard deviation, unbiased and biased variance over the rows of `x`, two at least.
+/// `[3, C]`: mean, 1 / standard deviation and unbiased variance over the rows of `x`, two at least.
 pub(crate) fn batch_statistics<G: Compute>(gpu: &G, x: &G::Buffer, shape: Shape) -> Result<G::Buffer> {
     let mut parts = shape.rows.div_ceil(BLOCK);
     let mut part_rows = BLOCK;
@@ -67,7 +66,7 @@ pub(crate) fn batch_statistics<G: Compute>(gpu: &G, x: &G::Buffer, shape: Shape)
         gpu.run(&NORM, "merge", groups, &[&moments, &out], &shape.parameters(asked))?;
         (moments, parts, part_rows) = (out, merged, part_rows * BLOCK);
     }
-    let out = gpu.buffer(4 * shape.channels)?;
+    let out = gpu.buffer(3 * shape.channels)?;
     let groups = [shape.channels.div_ceil(64), 1, 1];
     gpu.run(&NORM, "statistics", groups, &[&moments, x, &out], &shape.parameters(Asked::default()))?;
     Ok(out)
@@ -80,7 +79,7 @@ pub(crate) fn running_statistics<G: Compute>(
     variance: &G::Buffer,
     shape: Shape,
 ) -> Result<G::Buffer> {
-    let out = gpu.buffer(4 * shape.channels)?;
+    let out = gpu.buffer(3 * shape.channels)?;
     let groups = [shape.channels.div_ceil(64), 1, 1];
     gpu.run(&NORM, "running", groups, &[mean, variance, &out], &shape.parameters(Asked::default()))?;
     Ok(out)
@@ -171,4 +170,24 @@ pub(crate) fn residual_gradient<G: Compute>(
         gpu.run(&NORM, "residual_grad", shape.elements(), &buffers, &shape.parameters(asked))?;
     }
     Ok(out)
+}
+
+/// `r ← (1 - momentum) r + momentum s`, of `channels` numbers.
+pub(crate) fn move_running<G: Compute>(
+    gpu: &G,
+    running: &G::Buffer,
+    batch: &G::Buffer,
+    channels: usize,
+    momentum: f64,
+) -> Result<()> {
+    let shape = Shape { rows: 1, channels, eps: 0.0 };
+    let asked = Asked { momentum, ..Asked::default() };
+    gpu.run(&NORM, "move_running", [channels.div_ceil(64), 1, 1], &[batch, running], &shape.parameters(asked))
+}
+
+/// Adds one to a 64-bit integer.
+pub(crate) fn count<G: Compute>(gpu: &G, counter: &G::Buffer) -> Result<()> {
+    // Its upper word is word 1.
+    let shape = Shape { rows: 1, channels: 1, eps: 0.0 };
+    gpu.run(&NORM, "count", [1, 1, 1], &[counter], &shape.parameters(Asked::default()))
 }

@@ -16,6 +16,8 @@ struct Norm {
     parts: u32,
     part_rows: u32,
     eps: f32,
+    // A new batch's share in the running statistics.
+    momentum: f32,
     // What is asked for: ReLU, residual, gradient of the residual, moments that depend on the rows.
     relu: u32,
     residual: u32,
@@ -25,7 +27,7 @@ struct Norm {
 @group(0) @binding(0) var<uniform> p: Norm;
 // [rows, channels]
 @group(0) @binding(1) var<storage, read> x: array<f32>;
-// [4, channels]: mean, 1 / standard deviation, unbiased variance, biased variance.
+// [3, channels]: mean, 1 / standard deviation, unbiased variance.
 @group(0) @binding(2) var<storage, read> stats: array<f32>;
 // [2, channels]: gamma, beta.
 @group(0) @binding(3) var<storage, read> affine: array<f32>;
@@ -147,7 +149,6 @@ fn statistics(@builtin(global_invocation_id) id: vec3<u32>) {
     out[c] = other[c] + x[c];
     out[p.channels + c] = 1.0 / sqrt(variance + p.eps);
     out[2u * p.channels + c] = squares / f32(p.rows - 1u);
-    out[3u * p.channels + c] = variance;
 }
 
 // From running mean and variance, [2, channels], to `stats`.
@@ -161,7 +162,25 @@ fn running(@builtin(global_invocation_id) id: vec3<u32>) {
     out[c] = x[c];
     out[p.channels + c] = 1.0 / sqrt(variance + p.eps);
     out[2u * p.channels + c] = variance;
-    out[3u * p.channels + c] = variance;
+}
+
+// Running statistics (`out`) towards those of a batch (`x`), [channels].
+@compute @workgroup_size(64)
+fn move_running(@builtin(global_invocation_id) id: vec3<u32>) {
+    if id.x < p.channels {
+        out[id.x] = (1.0 - p.momentum) * out[id.x] + p.momentum * x[id.x];
+    }
+}
+
+// One more batch: a 64-bit integer, its lower word first.
+@group(0) @binding(8) var<storage, read_write> counter: array<u32>;
+
+@compute @workgroup_size(1)
+fn count() {
+    counter[0] += 1u;
+    if counter[0] == 0u {
+        counter[p.channels] += 1u;
+    }
 }
 
 fn index(group: vec3<u32>, groups: vec3<u32>, lane: u32) -> u32 {

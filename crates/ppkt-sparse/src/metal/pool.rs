@@ -3,11 +3,9 @@
 use std::ops::Range;
 
 use candle_core::Result;
-use ppkt_device::wgsl::{Compute, KernelSource, grid, kernel_source};
+use ppkt_device::wgsl::{Compute, KernelSource, column_sums_into, grid, kernel_source, word};
 
 use super::map::Table;
-use super::sums::column_sums_into;
-use super::word;
 use crate::pool::Reduction;
 
 pub(crate) static POOL: KernelSource = kernel_source!("pool");

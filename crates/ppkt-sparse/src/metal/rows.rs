@@ -1,9 +1,7 @@
 //! Operations on rows alone, on the device.
 
 use candle_core::Result;
-use ppkt_device::wgsl::{Compute, KernelSource, grid, kernel_source};
-
-use super::word;
+use ppkt_device::wgsl::{Compute, KernelSource, grid, kernel_source, word};
 
 pub(crate) static ROWS: KernelSource = kernel_source!("rows");
 
@@ -86,5 +84,46 @@ pub(crate) fn unit_gradient<G: Compute>(
     if rows * columns > 0 {
         gpu.run(&ROWS, "unit_grad", grid(rows), &[x, y, grad, &out], &[word(rows), word(columns), 0, 0])?;
     }
+    Ok(out)
+}
+
+/// Which rows become one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Merging<'a> {
+    /// Row `r` of the result is made of rows `inputs[starts[r]..starts[r + 1]]`.
+    pub(crate) starts: &'a [u32],
+    pub(crate) inputs: &'a [u32],
+    pub(crate) row_of_input: &'a [u32],
+    /// Their mean, not their sum.
+    pub(crate) mean: bool,
+}
+
+/// Merged rows.
+pub(crate) fn merge<G: Compute>(
+    gpu: &G,
+    x: &G::Buffer,
+    merging: Merging<'_>,
+    columns: usize,
+) -> Result<G::Buffer> {
+    let rows = merging.starts.len() - 1;
+    let out = gpu.buffer(rows * columns)?;
+    let (starts, inputs) = (gpu.upload(merging.starts)?, gpu.upload(merging.inputs)?);
+    let parameters = [rows, columns, 0, usize::from(merging.mean)];
+    elementwise(gpu, "merge", rows * columns, &[x, &out, &starts, &inputs], parameters)?;
+    Ok(out)
+}
+
+/// The gradient of each row that was merged.
+pub(crate) fn merge_gradient<G: Compute>(
+    gpu: &G,
+    grad: &G::Buffer,
+    merging: Merging<'_>,
+    columns: usize,
+) -> Result<G::Buffer> {
+    let rows = merging.row_of_input.len();
+    let out = gpu.buffer(rows * columns)?;
+    let (starts, row_of_input) = (gpu.upload(merging.starts)?, gpu.upload(merging.row_of_input)?);
+    let parameters = [rows, columns, 0, usize::from(merging.mean)];
+    elementwise(gpu, "merge_grad", rows * columns, &[grad, &out, &starts, &row_of_input], parameters)?;
     Ok(out)
 }

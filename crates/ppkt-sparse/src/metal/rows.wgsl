@@ -1,4 +1,4 @@
-// Operations on rows alone: ReLU, columns side by side and apart, rows of length one.
+// Operations on rows alone: ReLU, columns side by side and apart, merged rows, rows of length one.
 //
 // Launch: a thread for a number, but `unit` and `unit_grad`: a group of 64 threads for a row, whose sums are a tree.
 // Deterministic. NaN stays NaN.
@@ -72,6 +72,48 @@ fn take(
     if i < p.rows * p.columns {
         out[i] = x[(i / p.columns) * p.from_columns + p.first + i % p.columns];
     }
+}
+
+// Rows of the result are made of rows `inputs[starts[row]..starts[row + 1]]`; `first` is 1 for their mean, 0 for the sum.
+@group(0) @binding(5) var<storage, read> starts: array<u32>;
+@group(0) @binding(6) var<storage, read> inputs: array<u32>;
+@group(0) @binding(7) var<storage, read> row_of_input: array<u32>;
+
+fn divisor(row: u32) -> f32 {
+    return select(1.0, f32(starts[row + 1u] - starts[row]), p.first != 0u);
+}
+
+@compute @workgroup_size(256)
+fn merge(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = group_index(group, groups) * 256u + lane;
+    if i >= p.rows * p.columns {
+        return;
+    }
+    let row = i / p.columns;
+    var sum = 0.0;
+    for (var at = starts[row]; at < starts[row + 1u]; at += 1u) {
+        sum += x[inputs[at] * p.columns + i % p.columns];
+    }
+    out[i] = sum / divisor(row);
+}
+
+// `rows` is the number of inputs.
+@compute @workgroup_size(256)
+fn merge_grad(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = group_index(group, groups) * 256u + lane;
+    if i >= p.rows * p.columns {
+        return;
+    }
+    let row = row_of_input[i / p.columns];
+    out[i] = grad[row * p.columns + i % p.columns] / divisor(row);
 }
 
 const SHORTEST: f32 = 1e-12;

@@ -6,12 +6,11 @@ mod rows;
 
 use std::sync::Arc;
 
-use ppkt_device::wgsl::Compute;
+use ppkt_device::wgsl::{Compute, column_sums};
 use ppkt_wgsl::{Gpu, Memory};
 
 use super::conv::{Side, forward, input_gradient, weight_gradient};
 use super::map::table;
-use super::sums::column_sums;
 use crate::conv::Direction;
 use crate::kernel_map::{KernelMap, PairLists};
 use crate::kernels::{self, Prepared, Simd, Start, Weight};
@@ -212,7 +211,7 @@ fn the_same_bits_twice() {
     let Some(gpu) = Gpu::get() else { return };
     let map = surface(3000).kernel_map(1, ConvSpec::new(3, 1)).unwrap();
     let there = table(gpu, &map, Direction::ToCoarse).unwrap();
-    let (x, g) = (gpu.of(&numbers(1, there.n_source * 16)), gpu.of(&numbers(2, there.n_target * 16)));
+    let (x, g) = (gpu.of(&numbers(1, map.n_fine() * 16)), gpu.of(&numbers(2, there.n_target * 16)));
     let run = || gpu.words(&weight_gradient(gpu, &there, &[on(&x, 16)], on(&g, 16)).unwrap());
     assert_eq!(run(), run());
 }

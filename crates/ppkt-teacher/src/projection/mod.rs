@@ -15,7 +15,7 @@ use crate::images::FeatureMap;
 use linear::FixedInputLinear;
 use taps::Taps;
 
-#[cfg(any(feature = "cuda", test))]
+#[cfg(any(feature = "cuda", feature = "metal", test))]
 pub(crate) use taps::{Readers, Tap};
 #[cfg(test)]
 pub(crate) use taps::{read_cells, read_pixels};

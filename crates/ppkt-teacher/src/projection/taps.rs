@@ -114,6 +114,18 @@ impl CustomOp1 for Taps {
         Ok((gpu.storage(out), Shape::from((self.0.len(), d))))
     }
 
+    #[cfg(feature = "metal")]
+    fn metal_fwd(
+        &self,
+        storage: &candle_core::MetalStorage,
+        layout: &Layout,
+    ) -> candle_core::Result<(candle_core::MetalStorage, Shape)> {
+        let gpu = crate::metal::gpu_of(storage);
+        let d = layout.dims().last().copied().unwrap_or(0);
+        let out = crate::metal::read(&gpu, &gpu.view(self.name(), storage, layout)?, &self.0, d)?;
+        Ok((gpu.storage(out, candle_core::DType::F32)?, Shape::from((self.0.len(), d))))
+    }
+
     fn bwd(&self, map: &Tensor, _: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
         let d = map.dims().last().copied().unwrap_or(0);
         let readers = Readers::of(&self.0, map.elem_count() / d.max(1));
@@ -154,5 +166,17 @@ impl CustomOp1 for ToMap {
         let gradient = gpu.view::<f32>(storage, layout)?;
         let out = crate::cuda::taps_backward(&gpu, &gradient, &self.readers, d)?;
         Ok((gpu.storage(out), self.shape.clone()))
+    }
+
+    #[cfg(feature = "metal")]
+    fn metal_fwd(
+        &self,
+        storage: &candle_core::MetalStorage,
+        layout: &Layout,
+    ) -> candle_core::Result<(candle_core::MetalStorage, Shape)> {
+        let gpu = crate::metal::gpu_of(storage);
+        let d = layout.dims().last().copied().unwrap_or(0);
+        let out = crate::metal::collect(&gpu, &gpu.view(self.name(), storage, layout)?, &self.readers, d)?;
+        Ok((gpu.storage(out, candle_core::DType::F32)?, self.shape.clone()))
     }
 }

@@ -25,7 +25,7 @@ use moment::Moment;
 use update::{Scale, Update};
 
 pub use config::{OptimizerConfig, OptimizerKind};
-#[cfg(any(feature = "cuda", test))]
+#[cfg(any(feature = "cuda", feature = "metal", test))]
 pub(crate) use numbers::{AdamwNumbers, SgdNumbers};
 pub use report::StepReport;
 
@@ -175,6 +175,16 @@ impl Optimizer {
                 let report = crate::cuda::report_of(device, given, share, self.config.clip_norm)?;
                 Ok(StepReport::on_device(report))
             }
+            #[cfg(feature = "metal")]
+            Device::Metal(device) => {
+                let given = self.parameters.iter().filter_map(|p| grads.get(&p.var));
+                let report = crate::metal::report_of(device, given, share, self.config.clip_norm)?;
+                Ok(StepReport::on_device(report))
+            }
+            #[cfg_attr(
+                all(feature = "cuda", feature = "metal"),
+                expect(unreachable_patterns, reason = "all are named")
+            )]
             device => Err(no_kernel(device)),
         }
     }

@@ -10,6 +10,8 @@ pub(crate) enum Moment {
     Cpu(Vec<f32>),
     #[cfg(feature = "cuda")]
     Cuda(ppkt_device::cuda::CudaMemory<f32>, ppkt_device::cuda::CudaDevice),
+    #[cfg(feature = "metal")]
+    Metal(ppkt_device::metal::MetalBuffer, ppkt_device::metal::Metal),
 }
 
 impl Moment {
@@ -22,6 +24,12 @@ impl Moment {
                 use ppkt_device::Compute;
                 Ok(Self::Cuda(ppkt_device::cuda::Gpu::new(device).zeros(n)?, device.clone()))
             }
+            #[cfg(feature = "metal")]
+            Device::Metal(_) => Self::of(vec![0.0; n], device),
+            #[cfg_attr(
+                all(feature = "cuda", feature = "metal"),
+                expect(unreachable_patterns, reason = "all are named")
+            )]
             device => Err(no_kernel(device)),
         }
     }
@@ -35,6 +43,17 @@ impl Moment {
                 use ppkt_device::Compute;
                 Ok(Self::Cuda(ppkt_device::cuda::Gpu::new(device).upload(&values)?, device.clone()))
             }
+            #[cfg(feature = "metal")]
+            Device::Metal(device) => {
+                use ppkt_device::wgsl::Compute;
+                let gpu = ppkt_device::metal::Metal::new(device);
+                let words: Vec<u32> = values.iter().map(|v| v.to_bits()).collect();
+                Ok(Self::Metal(gpu.upload(&words)?, gpu))
+            }
+            #[cfg_attr(
+                all(feature = "cuda", feature = "metal"),
+                expect(unreachable_patterns, reason = "all are named")
+            )]
             device => Err(no_kernel(device)),
         }
     }
@@ -45,6 +64,8 @@ impl Moment {
             Self::Cpu(values) => Ok(values.clone()),
             #[cfg(feature = "cuda")]
             Self::Cuda(values, device) => Ok(ppkt_device::cuda::Gpu::new(device).download(values)?),
+            #[cfg(feature = "metal")]
+            Self::Metal(values, gpu) => Ok(gpu.tensor(values.clone(), values.words())?.to_vec1()?),
         }
     }
 }

@@ -22,7 +22,7 @@ impl StepReport {
     }
 
     /// From what kernels write.
-    #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "reports of GPUs"))]
+    #[cfg_attr(not(any(feature = "cuda", feature = "metal")), expect(dead_code, reason = "reports of GPUs"))]
     pub(super) fn on_device(report: Tensor) -> Self {
         Self(Told::OnDevice(report))
     }
@@ -41,7 +41,7 @@ impl StepReport {
     }
 
     /// What kernels read and write, where they do.
-    #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "reports of GPUs"))]
+    #[cfg_attr(not(any(feature = "cuda", feature = "metal")), expect(dead_code, reason = "reports of GPUs"))]
     pub(super) fn tensor(&self) -> Option<&Tensor> {
         match &self.0 {
             Told::Norm(_) => None,

@@ -16,7 +16,7 @@ use super::{CHUNK, lock};
 pub(super) enum Scale<'a> {
     Known(f64),
     /// A GPU works it out.
-    #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "reports of GPUs"))]
+    #[cfg_attr(not(any(feature = "cuda", feature = "metal")), expect(dead_code, reason = "reports of GPUs"))]
     Reported(&'a StepReport),
 }
 
@@ -58,6 +58,8 @@ impl InplaceOp2 for Update<'_> {
                 Moment::Cpu(values) => on_cpu.push(values.as_mut_slice()),
                 #[cfg(feature = "cuda")]
                 Moment::Cuda(..) => candle_core::bail!("optimizer-step: the state is on another device"),
+                #[cfg(feature = "metal")]
+                Moment::Metal(..) => candle_core::bail!("optimizer-step: the state is on another device"),
             }
         }
         match (self.config.kind, on_cpu.as_mut_slice()) {
@@ -93,7 +95,7 @@ impl InplaceOp2 for Update<'_> {
         for moment in &mut state {
             match &mut **moment {
                 Moment::Cuda(values, _) => moments.push(values),
-                Moment::Cpu(_) => candle_core::bail!("optimizer-step: the state is on another device"),
+                _ => candle_core::bail!("optimizer-step: the state is on another device"),
             }
         }
         crate::cuda::with_view(&gpu, report, |report| {
@@ -106,6 +108,52 @@ impl InplaceOp2 for Update<'_> {
                 (OptimizerKind::Adamw, [m1, m2]) => {
                     let numbers = numbers::adamw(self.config, self.lr, self.updates);
                     crate::cuda::adamw_step(&gpu, parameter, &gradient, [m1, m2], report, &numbers)
+                }
+                _ => candle_core::bail!("optimizer-step: wrong number of state buffers"),
+            }
+        })
+    }
+
+    #[cfg(feature = "metal")]
+    fn metal_fwd(
+        &self,
+        parameter: &mut candle_core::MetalStorage,
+        l1: &Layout,
+        gradient: &candle_core::MetalStorage,
+        l2: &Layout,
+    ) -> candle_core::Result<()> {
+        let Scale::Reported(report) = self.scale else {
+            candle_core::bail!("optimizer-step: the scale has to be on the GPU");
+        };
+        let Some(report) = report.tensor() else {
+            candle_core::bail!("optimizer-step: a report of the CPU for a parameter on a GPU");
+        };
+        let n = l2.shape().elem_count();
+        if n != l1.shape().elem_count() {
+            candle_core::bail!("optimizer-step: a gradient of another size than its parameter");
+        }
+        let state: Vec<_> = self.state.iter().map(lock).collect();
+        let mut moments = Vec::with_capacity(2);
+        for moment in &state {
+            match &**moment {
+                Moment::Metal(values, _) => moments.push(values),
+                _ => candle_core::bail!("optimizer-step: the state is on another device"),
+            }
+        }
+        ppkt_device::metal::with_buffers(self.name(), [report], |gpu, [report]| {
+            let parameter = gpu.view(self.name(), parameter, l1)?;
+            let gradient = gpu.view(self.name(), gradient, l2)?;
+            let of = crate::metal::Of { parameter: &parameter, gradient: &gradient, report: &report, n };
+            match (self.config.kind, moments.as_slice()) {
+                (OptimizerKind::Sgd, [momentum]) => crate::metal::sgd_step(
+                    gpu,
+                    of,
+                    momentum,
+                    &numbers::sgd(self.config, self.lr, self.updates),
+                ),
+                (OptimizerKind::Adamw, [m1, m2]) => {
+                    let numbers = numbers::adamw(self.config, self.lr, self.updates);
+                    crate::metal::adamw_step(gpu, of, [m1, m2], &numbers)
                 }
                 _ => candle_core::bail!("optimizer-step: wrong number of state buffers"),
             }

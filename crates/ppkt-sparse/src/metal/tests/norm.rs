@@ -1,10 +1,12 @@
 //! Batch normalisation against the processor's, whose sums are f64.
 
+use ppkt_device::wgsl::Compute;
 use ppkt_wgsl::Gpu;
 
 use super::{TOLERANCE, assert_agree, numbers};
 use crate::metal::norm::{
-    Backward, Shape, backward, batch_statistics, normalise, residual_gradient, running_statistics,
+    Backward, Shape, backward, batch_statistics, count, move_running, normalise, residual_gradient,
+    running_statistics,
 };
 use crate::norm_kernel::{self, NormBackward, batch_moments, running_moments};
 
@@ -118,4 +120,17 @@ fn rows_of_one_value_have_no_variance_and_nan_stays() {
     let y = normalise(gpu, &x, &statistics, &gpu.of(&[1.0, 1.0, 0.0, 0.0]), None, true, shape).unwrap();
     let y = gpu.floats(&y);
     assert!(y.chunks(2).all(|row| row[0] == 0.0 && row[1].is_nan()), "ReLU lets NaN through");
+}
+
+#[test]
+fn running_statistics_move_and_batches_are_counted() {
+    let Some(gpu) = Gpu::get() else { return };
+    let (running, batch) = (gpu.of(&[1.0, -2.0, 0.0]), gpu.of(&[3.0, 0.0, 8.0]));
+    move_running(gpu, &running, &batch, 3, 0.25).unwrap();
+    assert_eq!(gpu.floats(&running), [1.5, -1.5, 2.0]);
+    for (before, after) in [([0, 0], [1, 0]), ([u32::MAX, 4], [0, 5])] {
+        let counter = gpu.upload(&before).unwrap();
+        count(gpu, &counter).unwrap();
+        assert_eq!(gpu.words(&counter), after);
+    }
 }

@@ -5,7 +5,9 @@ use ppkt_wgsl::Gpu;
 
 use super::{assert_agree, numbers};
 use crate::dense::{cat_rows, relu_rows};
-use crate::metal::rows::{cat, columns, relu, relu_gradient, unit, unit_gradient};
+use crate::metal::rows::{
+    Merging, cat, columns, merge, merge_gradient, relu, relu_gradient, unit, unit_gradient,
+};
 use crate::unit_norm;
 
 fn values(t: &Tensor) -> Vec<f32> {
@@ -89,4 +91,18 @@ fn rows_of_length_one_and_their_gradient_agree() {
     }
     let got = gpu.floats(&unit(gpu, &gpu.of(&[1.0, f32::NAN]), 1, 2).unwrap());
     assert!(got.iter().all(|v| v.is_nan()));
+}
+
+#[test]
+fn merged_rows_and_their_gradient_are_sums_and_means() {
+    let Some(gpu) = Gpu::get() else { return };
+    let x = gpu.of(&[1.0, 10.0, 2.0, 20.0, 6.0, 60.0]);
+    for (mean, want, by) in [(true, [4.0, 40.0], 0.5), (false, [8.0, 80.0], 1.0)] {
+        // Rows 1 and 2 become the second, row 0 stays alone.
+        let merging = Merging { starts: &[0, 1, 3], inputs: &[0, 1, 2], row_of_input: &[0, 1, 1], mean };
+        let y = merge(gpu, &x, merging, 2).unwrap();
+        assert_eq!(gpu.floats(&y), [1.0, 10.0, want[0], want[1]]);
+        let dx = merge_gradient(gpu, &gpu.of(&[3.0, 5.0, 7.0, 9.0]), merging, 2).unwrap();
+        assert_eq!(gpu.floats(&dx), [3.0, 5.0, 7.0 * by, 9.0 * by, 7.0 * by, 9.0 * by]);
+    }
 }

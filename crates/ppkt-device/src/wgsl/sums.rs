@@ -3,29 +3,30 @@
 use std::ops::Range;
 
 use candle_core::Result;
-use ppkt_device::wgsl::{Compute, KernelSource, kernel_source};
 
-use super::word;
+use super::{Compute, KernelSource, kernel_source, word};
 
-pub(crate) static SUMS: KernelSource = kernel_source!("sums");
+/// The kernels of these sums.
+pub static SUMS: KernelSource = kernel_source!("sums");
 
 /// Rows that one launch makes one of.
 const BLOCK: usize = 256;
 
 /// `[columns]`: the sum over the `rows` rows of `x`; zero where there are none.
-pub(crate) fn column_sums<G: Compute>(
-    gpu: &G,
-    x: &G::Buffer,
-    rows: usize,
-    columns: usize,
-) -> Result<G::Buffer> {
+///
+/// # Errors
+/// candle's, of the device.
+pub fn column_sums<G: Compute>(gpu: &G, x: &G::Buffer, rows: usize, columns: usize) -> Result<G::Buffer> {
     let out = gpu.buffer(columns)?;
     column_sums_into(gpu, x, 0..rows, columns, (&out, 0))?;
     Ok(out)
 }
 
 /// The sum over the rows `rows` of `x` to one row of `out`.
-pub(crate) fn column_sums_into<G: Compute>(
+///
+/// # Errors
+/// As [`column_sums`].
+pub fn column_sums_into<G: Compute>(
     gpu: &G,
     x: &G::Buffer,
     rows: Range<usize>,

@@ -3,7 +3,11 @@
 //! On an Apple GPU it is candle's Metal back end, which runs the Metal text that naga makes of the
 //! WGSL; in the tests it is a Vulkan device that runs the WGSL itself (`ppkt-wgsl`).
 
+mod sums;
+
 use candle_core::Result;
+
+pub use sums::{SUMS, column_sums, column_sums_into};
 
 /// One file of kernels.
 #[derive(Debug)]
@@ -65,6 +69,11 @@ pub trait Compute {
         buffers: &[&Self::Buffer],
         parameters: &[u32],
     ) -> Result<()>;
+}
+
+/// A number as kernels take it: all that is counted in a buffer fits, as its words do.
+pub fn word(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
 }
 
 /// `groups` work groups on a grid of two axes, neither of which is longer than any device takes; kernels number them
