@@ -4,15 +4,16 @@ use std::sync::{Arc, OnceLock};
 
 #[cfg(feature = "cuda")]
 use candle_core::CudaDevice;
+use candle_core::Device;
 use rayon::prelude::*;
 
-use crate::ConvSpec;
 #[cfg(feature = "cuda")]
 use crate::conv::Direction;
 use crate::coords::Coords;
 #[cfg(feature = "cuda")]
 use crate::cuda::{DeviceTable, OnDevices};
 use crate::neighbours::Search;
+use crate::{ConvSpec, SparseError};
 
 /// The pairs of a convolution: under kernel voxel `k`, fine voxel `f` meets coarse voxel `c` where
 /// `f = c + offset[k]`. With stride 1 both sides are the same set.
@@ -139,6 +140,32 @@ impl KernelMap {
         }
         pairs.sort_unstable();
         pairs
+    }
+
+    /// Makes what the convolutions on `device` will ask for, so that the first of them does not have to: the lists of
+    /// pairs on the processor, the tables on an NVIDIA GPU, which are built there without waiting for it. Without
+    /// effect where it has been made.
+    ///
+    /// # Errors
+    /// Of the device, such as memory that does not suffice.
+    pub fn prepare(&self, device: &Device) -> Result<(), SparseError> {
+        match device {
+            Device::Cpu => {
+                self.by_coarse();
+                if !self.spec.is_symmetric() {
+                    self.by_fine();
+                }
+            }
+            #[cfg(feature = "cuda")]
+            Device::Cuda(device) if !self.spec.is_pointwise() => {
+                self.on_cuda(device, Direction::ToCoarse)?;
+                if !self.spec.is_symmetric() {
+                    self.on_cuda(device, Direction::ToFine)?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     /// The table of a direction in the memory of a GPU, built there at its first use.
