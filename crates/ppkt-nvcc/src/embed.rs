@@ -103,9 +103,7 @@ pub fn embed_into(folder: &Path, out: &Path) -> Result<Vec<String>, EmbedError> 
     let stem = |source: &Path| source.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let compile = |source: &Path| {
         let mut command = Command::new(&nvcc);
-        command
-            .args(["--fatbin", "-std=c++17", "-O3", "-lineinfo", "--expt-relaxed-constexpr"])
-            .args(TARGETS);
+        command.args(["--fatbin", "-std=c++17", "-O3", "--expt-relaxed-constexpr"]).args(TARGETS);
         command.arg("-I").arg(&include).arg("-I").arg(folder);
         command.arg("-o").arg(out.join(stem(source)).with_extension("fatbin")).arg(source);
         let output = command.output().map_err(at(&nvcc))?;

@@ -7,7 +7,10 @@ use candle_core::Result;
 use candle_core::cuda::{CudaDevice, DeviceId};
 
 /// Something in the memory of GPUs, for each GPU that has asked for it. Clones share it.
-pub(crate) struct OnDevices<T>(Arc<Mutex<Vec<(DeviceId, Arc<T>)>>>);
+pub(crate) struct OnDevices<T>(Arc<Mutex<Vec<Made<T>>>>);
+
+/// One, and the device that it is on.
+type Made<T> = (DeviceId, Arc<T>);
 
 impl<T> OnDevices<T> {
     /// What there is for `device`, or what `make` makes.
