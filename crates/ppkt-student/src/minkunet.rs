@@ -144,6 +144,7 @@ impl MinkUNet {
     pub fn forward(&self, x: &SparseTensor, train: bool) -> Result<SparseTensor, StudentError> {
         self.check_channels(x)?;
         if !x.features().device().is_cpu() {
+            self.check_precision()?;
             return Ok(self.head.forward(&self.run(x, train, &mut |_, _| {})?)?);
         }
         let (mut tape, y) = self.record(x, train)?;
@@ -208,10 +209,19 @@ impl MinkUNet {
     pub fn backbone(&self, x: &SparseTensor, train: bool) -> Result<SparseTensor, StudentError> {
         self.check_channels(x)?;
         if !x.features().device().is_cpu() {
+            self.check_precision()?;
             return Ok(self.run(x, train, &mut |_, _| {})?);
         }
         let (tape, y) = self.record(x, train)?;
         Ok(tape.finish(y)?)
+    }
+
+    /// Layers on a GPU compute in f32.
+    fn check_precision(&self) -> Result<(), StudentError> {
+        match self.precision {
+            Precision::F32 => Ok(()),
+            precision => Err(StudentError::Precision { precision }),
+        }
     }
 
     fn check_channels(&self, x: &SparseTensor) -> Result<(), StudentError> {
