@@ -41,7 +41,9 @@ pub enum StudentError {
         got: usize,
     },
     /// The network was asked for a precision, and is given voxels on a device that has none but f32.
-    #[error("precision {precision} is computed on the CPU alone so far; choose precision f32, or put the voxels there")]
+    #[error(
+        "precision {precision} is computed on the CPU alone so far; choose precision f32, or put the voxels there"
+    )]
     Precision {
         /// What was asked for.
         precision: Precision,
