@@ -16,8 +16,8 @@ pub enum Precision {
     /// 24 bits of precision.
     #[default]
     F32,
-    /// The upper half of an f32, 8 bits of precision: half the memory and, on a processor with `avx512_bf16`, about
-    /// half the time.
+    /// The upper half of an f32, 8 bits of precision: half the memory of features and, on a processor with
+    /// `avx512_bf16`, 0.6 to 0.75 of the time of a training step (`docs/benchmarks/cpu.md`).
     Bf16,
 }
 
