@@ -12,6 +12,7 @@ use crate::SparseError;
 use crate::cuda::{DeviceKeys, OnDevices};
 use crate::key::{self, BIAS, MAX_BATCH, MORTON_BITS};
 use crate::neighbours::BlockGrid;
+use crate::sort::sort_by_key;
 
 /// A set of distinct voxels of one stride, sorted by batch item and Morton code.
 ///
@@ -113,9 +114,7 @@ impl Coords {
             }
             keyed.push((key, row as u32));
         }
-        if !keyed.is_sorted() {
-            keyed.sort_unstable();
-        }
+        sort_by_key(&mut keyed);
         Ok(keyed)
     }
 

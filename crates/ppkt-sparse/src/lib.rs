@@ -31,6 +31,7 @@ mod params;
 mod pool;
 mod precision;
 mod rows;
+mod sort;
 mod spec;
 mod tape;
 mod tensor;
