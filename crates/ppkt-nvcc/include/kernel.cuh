@@ -126,3 +126,18 @@ template <class T, int N>
 struct alignas(sizeof(T) * N) Pack {
     T v[N];
 };
+
+// Sum over the THREADS threads of a block, a power of two, in a fixed order; every thread gets it. Ends with a barrier, and
+// begins with one, so that `shared` may still be read from before.
+template <int THREADS>
+__device__ __forceinline__ double block_sum(double value, double (&shared)[THREADS]) {
+    int t = threadIdx.x;
+    __syncthreads();
+    shared[t] = value;
+    for (int half = THREADS / 2; half > 0; half /= 2) {
+        __syncthreads();
+        if (t < half) shared[t] += shared[t + half];
+    }
+    __syncthreads();
+    return shared[0];
+}

@@ -10,18 +10,6 @@
 // Values of a class that one block sorts or scans.
 #define CHUNK 2048
 
-static __device__ double block_sum(double value, double* shared) {
-  int t = threadIdx.x;
-  __syncthreads();
-  shared[t] = value;
-  for (int half = THREADS / 2; half > 0; half /= 2) {
-    __syncthreads();
-    if (t < half) shared[t] += shared[t + half];
-  }
-  __syncthreads();
-  return shared[0];
-}
-
 // One thread a row. `target` is 0 (unlabelled) or a class counted from 1; `label` is the row's place among the labelled.
 // Cross-entropy: sums [blocks, 2] of the entropies and of the rows that are right, and the gradient, which is 0 where there
 // is no label. Where `p` is not null it gets the probabilities of the labelled rows, [classes, labelled].

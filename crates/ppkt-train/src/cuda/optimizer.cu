@@ -13,19 +13,6 @@
 // Values that one block squares.
 #define CHUNK 16384
 
-// Sum over the block's threads, in a fixed order; every thread gets it.
-static __device__ double block_sum(double value, double* shared) {
-  int t = threadIdx.x;
-  __syncthreads();
-  shared[t] = value;
-  for (int half = THREADS / 2; half > 0; half /= 2) {
-    __syncthreads();
-    if (t < half) shared[t] += shared[t + half];
-  }
-  __syncthreads();
-  return shared[0];
-}
-
 // partial[part + blockIdx.x] = sum of the squares of a chunk of `gradient`.
 extern "C" __global__ void __launch_bounds__(THREADS)
 gradient_squares(const float* gradient, unsigned long long n, double* partial, int part) {
