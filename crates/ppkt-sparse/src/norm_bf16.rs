@@ -8,7 +8,7 @@
 use half::bf16;
 
 use crate::kernels::bf16::{narrow1, wide1};
-use crate::norm_inplace::{Mask, scale};
+use crate::norm_inplace::Mask;
 use crate::norm_kernel::{Coefficients, Moments, coefficients, moments, relu1, total};
 use crate::rows::{map_blocks, map_blocks_mut, of_rows, wide};
 
@@ -43,7 +43,7 @@ pub(crate) fn normalise(
     relu: bool,
 ) -> Vec<bf16> {
     let c = gamma.len();
-    let scale = scale(m, gamma);
+    let scale = m.scale(gamma);
     let mut y = vec![bf16::ZERO; x.len()];
     map_blocks_mut(&mut y, c, |rows, out| {
         let xs = of_rows(x, rows.clone(), c);
@@ -66,7 +66,7 @@ pub(crate) fn normalise_in_place(
     relu: bool,
 ) {
     let c = gamma.len();
-    let scale = scale(m, gamma);
+    let scale = m.scale(gamma);
     map_blocks_mut(x, c, |rows, x| match residual {
         None if relu => relu_here(&m.mean, &scale, beta, x),
         None => here(&m.mean, &scale, beta, x),
@@ -77,7 +77,7 @@ pub(crate) fn normalise_in_place(
 /// `r ← relu((x - mean) * inv_std * gamma + beta + r)`.
 pub(crate) fn normalise_onto(r: &mut [bf16], x: &[bf16], m: &Moments, gamma: &[f32], beta: &[f32]) {
     let c = gamma.len();
-    let scale = scale(m, gamma);
+    let scale = m.scale(gamma);
     map_blocks_mut(r, c, |rows, r| onto(of_rows(x, rows, c), &m.mean, &scale, beta, r));
 }
 
@@ -92,7 +92,7 @@ pub(crate) fn backward_in_place(
     batch_statistics: bool,
 ) -> (Vec<f32>, Vec<f32>) {
     let c = gamma.len();
-    let (scale, mean) = (scale(moments, gamma), &moments.mean);
+    let (scale, mean) = (moments.scale(gamma), &moments.mean);
     let values = &*x;
     let parts = map_blocks_mut(g, c, |r, g| {
         let x = of_rows(values, r.clone(), c);

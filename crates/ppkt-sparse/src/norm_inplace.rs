@@ -17,7 +17,7 @@ pub(crate) fn normalise_in_place(
     relu: bool,
 ) {
     let c = gamma.len();
-    let scale = scale(m, gamma);
+    let scale = m.scale(gamma);
     map_blocks_mut(x, c, |rows, x| match residual {
         None if relu => apply_relu(&m.mean, &scale, beta, x),
         None => apply(&m.mean, &scale, beta, x),
@@ -28,13 +28,8 @@ pub(crate) fn normalise_in_place(
 /// `r ← relu((x - mean) * inv_std * gamma + beta + r)`.
 pub(crate) fn normalise_onto(r: &mut [f32], x: &[f32], m: &Moments, gamma: &[f32], beta: &[f32]) {
     let c = gamma.len();
-    let scale = scale(m, gamma);
+    let scale = m.scale(gamma);
     map_blocks_mut(r, c, |rows, r| onto(of_rows(x, rows, c), &m.mean, &scale, beta, r));
-}
-
-/// What differences from the mean are multiplied with.
-pub(crate) fn scale(m: &Moments, gamma: &[f32]) -> Vec<f32> {
-    gamma.iter().zip(&m.inv_std).map(|(g, i)| g * i).collect()
 }
 
 /// Where the ReLU let values through.
@@ -59,7 +54,7 @@ pub(crate) fn backward_in_place(
     batch_statistics: bool,
 ) -> (Vec<f32>, Vec<f32>) {
     let c = gamma.len();
-    let scale = scale(moments, gamma);
+    let scale = moments.scale(gamma);
     let values = &*x;
     let parts = map_blocks_mut(g, c, |r, g| {
         let x = of_rows(values, r.clone(), c);

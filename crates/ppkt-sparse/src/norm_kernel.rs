@@ -17,6 +17,13 @@ pub(crate) struct Moments {
     pub(crate) unbiased_var: Vec<f32>,
 }
 
+impl Moments {
+    /// What differences from the mean are multiplied with.
+    pub(crate) fn scale(&self, gamma: &[f32]) -> Vec<f32> {
+        gamma.iter().zip(&self.inv_std).map(|(g, i)| g * i).collect()
+    }
+}
+
 /// `[sum x, sum x²]` of a block.
 fn block_sums(x: &[f32], c: usize) -> Vec<f64> {
     let mut sums = vec![0f64; 2 * c];
@@ -86,7 +93,7 @@ pub(crate) fn normalise(
     relu: bool,
 ) -> Vec<f32> {
     let c = gamma.len();
-    let scale: Vec<f32> = gamma.iter().zip(&m.inv_std).map(|(g, i)| g * i).collect();
+    let scale = m.scale(gamma);
     new_by_blocks(x.len(), BLOCK_ROWS * c, |block, out| {
         let rows = block * BLOCK_ROWS..block * BLOCK_ROWS + out.len() / c;
         let xs = of_rows(x, rows.clone(), c);
