@@ -118,6 +118,16 @@ impl PairLoss for Distance {
     ) -> candle_core::Result<PairOutcome<Gpu<'a>>> {
         crate::cuda::distance(gpu, self, inputs, tracked)
     }
+
+    #[cfg(feature = "metal")]
+    fn on_metal(
+        &self,
+        gpu: &ppkt_device::metal::Metal,
+        inputs: [&ppkt_device::metal::MetalBuffer; 2],
+        tracked: Tracked,
+    ) -> candle_core::Result<crate::metal::PairOutcome<ppkt_device::metal::MetalBuffer>> {
+        crate::metal::distance(gpu, self, inputs, tracked)
+    }
 }
 
 /// One side of the pairs: its unit rows, and the gradient by these.

@@ -52,16 +52,14 @@ pub(crate) trait PairLoss: Send + Sync + 'static {
         tracked: Tracked,
     ) -> candle_core::Result<cuda::PairOutcome<Gpu<'a>>>;
 
-    /// On an Apple GPU, without waiting for it. A loss without a kernel for it is an error that names the loss.
+    /// On an Apple GPU, without waiting for it.
     #[cfg(feature = "metal")]
     fn on_metal(
         &self,
-        _: &Metal,
-        _: [&MetalBuffer; 2],
-        _: Tracked,
-    ) -> candle_core::Result<metal::PairOutcome<MetalBuffer>> {
-        candle_core::bail!("{} has no kernel for Metal: train on another device", self.name())
-    }
+        gpu: &Metal,
+        inputs: [&MetalBuffer; 2],
+        tracked: Tracked,
+    ) -> candle_core::Result<metal::PairOutcome<MetalBuffer>>;
 }
 
 /// Hits, and the gradients for a loss that is scaled by 1.

@@ -106,6 +106,16 @@ impl PairLoss for Fused {
     ) -> candle_core::Result<PairOutcome<Gpu<'a>>> {
         crate::cuda::pooled_info_nce(gpu, self, inputs, tracked)
     }
+
+    #[cfg(feature = "metal")]
+    fn on_metal(
+        &self,
+        gpu: &ppkt_device::metal::Metal,
+        inputs: [&ppkt_device::metal::MetalBuffer; 2],
+        tracked: Tracked,
+    ) -> candle_core::Result<crate::metal::PairOutcome<ppkt_device::metal::MetalBuffer>> {
+        crate::metal::pooled_info_nce(gpu, self, inputs.map(|raw| (raw, raw.words() / self.dim)), tracked)
+    }
 }
 
 /// Which rows belong to which of the kept segments.

@@ -235,7 +235,7 @@ fn top(scores: &[f32]) -> usize {
 }
 
 /// Value of the Lovász-softmax loss and its gradient by the probabilities.
-fn lovasz_softmax(p: &[f32], classes: usize, targets: &[usize]) -> (f64, Vec<f64>) {
+pub(crate) fn lovasz_softmax(p: &[f32], classes: usize, targets: &[usize]) -> (f64, Vec<f64>) {
     let mut count = vec![0usize; classes];
     targets.iter().for_each(|&y| count[y] += 1);
     let n_present = count.iter().filter(|&&n| n > 0).count() as f64;

@@ -3,10 +3,15 @@
 //! Nothing here waits for the GPU. Launchers are tested on a Vulkan device; none has run on Apple's hardware
 //! (docs/metal.md).
 
+mod distance;
+mod lovasz;
 mod nce;
+mod pooled;
 mod segmentation;
 
+pub(crate) use distance::distance;
 pub(crate) use nce::info_nce;
+pub(crate) use pooled::pooled_info_nce;
 pub(crate) use segmentation::segmentation;
 
 /// The GPU of a storage.

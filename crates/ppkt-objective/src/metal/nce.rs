@@ -33,7 +33,7 @@ impl Cut {
 
 /// What all launches are told.
 #[derive(Debug, Clone, Copy)]
-struct Told {
+pub(super) struct Told {
     rows: usize,
     dim: usize,
     inverse_temperature: f32,
@@ -41,6 +41,11 @@ struct Told {
 }
 
 impl Told {
+    /// `[rows, dim]` against as many.
+    pub(super) fn new(rows: usize, dim: usize, temperature: f64) -> Self {
+        Self { rows, dim, inverse_temperature: (1.0 / temperature) as f32, cut: Cut::new(rows) }
+    }
+
     fn parameters(&self, by_key: bool, factor: f32, first: usize) -> [u32; 8] {
         [
             word(self.rows),
@@ -56,9 +61,9 @@ impl Told {
 }
 
 /// One side's unit rows, and the lengths of its raw ones.
-struct Unit<B> {
-    values: B,
-    lengths: B,
+pub(super) struct Unit<B> {
+    pub(super) values: B,
+    pub(super) lengths: B,
 }
 
 /// Loss, hits and gradients of `[n_rows, dim]` points and pixels.
@@ -69,28 +74,17 @@ pub(crate) fn info_nce<G: Compute>(
     tracked: Tracked,
 ) -> Result<PairOutcome<G::Buffer>> {
     let &Fused { n_rows: rows, dim, temperature, symmetric } = loss;
-    let told = Told { rows, dim, inverse_temperature: (1.0 / temperature) as f32, cut: Cut::new(rows) };
+    let told = Told::new(rows, dim, temperature);
     let (p, q) = (unit(gpu, point, &told)?, unit(gpu, pixel, &told)?);
     let there = Way::new(gpu, &p.values, &q.values, &told)?;
     let back = symmetric.then(|| Way::new(gpu, &q.values, &p.values, &told)).transpose()?;
-    let factor = if symmetric { 0.5 } else { 1.0 };
-
-    let (value, hits) = (gpu.buffer(1)?, gpu.buffer(1)?);
-    let other = back.as_ref().map_or(&there.sums, |back| &back.sums);
-    let parameters = told.parameters(symmetric, factor, 0);
-    gpu.run(&NCE, "finish", [1, 1, 1], &[&there.sums, other, &value, &hits], &parameters)?;
+    let (value, hits) = value_and_hits(gpu, &told, &there, back.as_ref())?;
 
     // A side is the queries on the way there and the keys on the way back, or the other way round.
     let gradient = |mine: &Unit<G::Buffer>, other: &Unit<G::Buffer>, is_key: bool| -> Result<G::Buffer> {
-        let n_parts = told.cut.ranges * if symmetric { 2 } else { 1 };
-        let parts = gpu.buffer(n_parts * rows * dim)?;
-        let groups = [told.cut.tiles, told.cut.ranges, dim.div_ceil(TILE)];
-        for (i, way) in [Some(&there), back.as_ref()].into_iter().flatten().enumerate() {
-            let parameters = told.parameters(is_key == (i == 0), factor, i * told.cut.ranges);
-            let buffers = [&mine.values, &other.values, &way.softmax, &parts];
-            gpu.run(&NCE, "gradient", groups, &buffers, &parameters)?;
-        }
-        let by_unit = column_sums(gpu, &parts, n_parts, rows * dim)?;
+        let mut ways = vec![(&there, is_key)];
+        ways.extend(back.as_ref().map(|back| (back, !is_key)));
+        let by_unit = by_rows(gpu, &told, &mine.values, &other.values, &ways)?;
         let by_raw = gpu.buffer(rows * dim)?;
         let buffers = [&mine.values, &by_unit, &mine.lengths, &by_raw];
         gpu.run(&NCE, "pull_back", grid(rows), &buffers, &told.parameters(false, 1.0, 0))?;
@@ -101,23 +95,59 @@ pub(crate) fn info_nce<G: Compute>(
     Ok(PairOutcome { loss: value, hits, grads: [by_point, by_pixel] })
 }
 
-fn unit<G: Compute>(gpu: &G, raw: &G::Buffer, told: &Told) -> Result<Unit<G::Buffer>> {
+/// Raw rows brought to unit length.
+pub(super) fn unit<G: Compute>(gpu: &G, raw: &G::Buffer, told: &Told) -> Result<Unit<G::Buffer>> {
     let (values, lengths) = (gpu.buffer(told.rows * told.dim)?, gpu.buffer(told.rows)?);
     let parameters = told.parameters(false, 1.0, 0);
     gpu.run(&NCE, "unit", grid(told.rows), &[raw, &values, &lengths], &parameters)?;
     Ok(Unit { values, lengths })
 }
 
+/// The mean loss of one way or of two, and the hits of the first.
+pub(super) fn value_and_hits<G: Compute>(
+    gpu: &G,
+    told: &Told,
+    there: &Way<G::Buffer>,
+    back: Option<&Way<G::Buffer>>,
+) -> Result<(G::Buffer, G::Buffer)> {
+    let (value, hits) = (gpu.buffer(1)?, gpu.buffer(1)?);
+    let other = back.map_or(&there.sums, |back| &back.sums);
+    let factor = if back.is_some() { 0.5 } else { 1.0 };
+    let parameters = told.parameters(back.is_some(), factor, 0);
+    gpu.run(&NCE, "finish", [1, 1, 1], &[&there.sums, other, &value, &hits], &parameters)?;
+    Ok((value, hits))
+}
+
+/// The gradient of the mean over `ways` by the rows of one side, which are the keys of a way where that says so.
+pub(super) fn by_rows<G: Compute>(
+    gpu: &G,
+    told: &Told,
+    mine: &G::Buffer,
+    other: &G::Buffer,
+    ways: &[(&Way<G::Buffer>, bool)],
+) -> Result<G::Buffer> {
+    let Told { rows, dim, cut, .. } = *told;
+    let n_parts = cut.ranges * ways.len();
+    let parts = gpu.buffer(n_parts * rows * dim)?;
+    let groups = [cut.tiles, cut.ranges, dim.div_ceil(TILE)];
+    let factor = 1.0 / ways.len() as f32;
+    for (i, &(way, is_key)) in ways.iter().enumerate() {
+        let parameters = told.parameters(is_key, factor, i * cut.ranges);
+        gpu.run(&NCE, "gradient", groups, &[mine, other, &way.softmax, &parts], &parameters)?;
+    }
+    column_sums(gpu, &parts, n_parts, rows * dim)
+}
+
 /// The softmax of queries over keys.
-struct Way<B> {
+pub(super) struct Way<B> {
     /// `[rows, 3]`
     softmax: B,
     /// `[2]`: sums of losses and hits.
-    sums: B,
+    pub(super) sums: B,
 }
 
 impl<B: Clone> Way<B> {
-    fn new<G: Compute<Buffer = B>>(gpu: &G, query: &B, key: &B, told: &Told) -> Result<Self> {
+    pub(super) fn new<G: Compute<Buffer = B>>(gpu: &G, query: &B, key: &B, told: &Told) -> Result<Self> {
         let Told { rows, cut, .. } = *told;
         let parameters = told.parameters(false, 1.0, 0);
         let seen = gpu.buffer(cut.ranges * rows * 3)?;

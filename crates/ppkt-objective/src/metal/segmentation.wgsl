@@ -1,7 +1,8 @@
 // Cross-entropy of rows of scores, with class weights and label smoothing, and its gradient.
 //
 // Launch: `entropy` a thread for a row. Deterministic: the sums over rows are made afterwards (`column_sums`). A row
-// without a label gives and gets nothing; of equal highest scores the first counts.
+// without a label gives and gets nothing, but makes the loss infinite or NaN where it holds such a number; of equal highest
+// scores the first counts.
 
 struct Entropy {
     rows: u32,
@@ -10,6 +11,8 @@ struct Entropy {
     smoothing: f32,
     all_weights: f32,
     scale: f32,
+    // Factor of the Lovasz loss.
+    lovasz: f32,
 }
 
 @group(0) @binding(0) var<uniform> p: Entropy;
@@ -24,6 +27,9 @@ struct Entropy {
 // [rows, classes]
 @group(0) @binding(5) var<storage, read_write> grad: array<f32>;
 
+// All ones in what is infinite or NaN.
+const EXPONENT: u32 = 0x7f800000u;
+
 @compute @workgroup_size(256)
 fn entropy(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -35,12 +41,18 @@ fn entropy(
         return;
     }
     let first = row * p.classes;
-    of_rows[row * 2u] = 0.0;
-    of_rows[row * 2u + 1u] = 0.0;
+    // Zero, or what is no finite number.
+    var broken = 0.0;
+    for (var c = 0u; c < p.classes; c += 1u) {
+        let s = scores[first + c];
+        broken = select(broken, s, (bitcast<u32>(s) & EXPONENT) == EXPONENT);
+    }
     if targets[row] == 0u {
         for (var c = 0u; c < p.classes; c += 1u) {
             grad[first + c] = 0.0;
         }
+        of_rows[row * 2u] = broken;
+        of_rows[row * 2u + 1u] = 0.0;
         return;
     }
     let own = targets[row] - 1u;
@@ -68,13 +80,14 @@ fn entropy(
         let wanted = select(0.0, share, c == own) + each * weights[c];
         grad[first + c] = p.scale * (probability * (share + each * p.all_weights) - wanted);
     }
-    of_rows[row * 2u] = loss;
+    of_rows[row * 2u] = loss + broken;
     of_rows[row * 2u + 1u] = select(0.0, 1.0, best == own);
 }
 
-// From the sums over rows (`scores`, [2]) to the loss (`of_rows`) and the number of rows that are right (`grad`).
+// From the sums over rows (`scores`, [2]) and the Lovasz loss (`weights`, [1]) to the loss (`of_rows`) and the number of
+// rows that are right (`grad`).
 @compute @workgroup_size(1)
 fn finish() {
-    of_rows[0] = p.scale * scores[0];
+    of_rows[0] = p.scale * scores[0] + p.lovasz * weights[0];
     grad[0] = scores[1];
 }
