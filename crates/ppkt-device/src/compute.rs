@@ -187,7 +187,7 @@ pub trait Compute {
     /// If there is not enough memory.
     fn zeros<T: Number>(&self, len: usize) -> Result<Self::Memory<T>>;
 
-    /// A copy of `values`; at least one element, as [`Self::uninit`].
+    /// A copy of `values`, which nothing waits for; at least one element, as [`Self::uninit`].
     ///
     /// # Errors
     /// If there is not enough memory.

@@ -26,4 +26,4 @@ pub use choice::DeviceChoice;
 pub use compute::{Arg, Compute, Grid, Kernels, Memory, Number, View, blocks, int};
 pub use error::{DeviceError, OUT_OF_MEMORY_REMEDY, out_of_memory};
 pub use found::{Finding, findings};
-pub use open::{name, peak_bytes};
+pub use open::{name, peak_bytes, send};

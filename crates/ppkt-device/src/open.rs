@@ -1,6 +1,6 @@
 //! From a choice to candle's device.
 
-use candle_core::{Device, DeviceLocation};
+use candle_core::{Device, DeviceLocation, Result, Tensor};
 
 use crate::{DeviceChoice, DeviceError};
 
@@ -12,7 +12,7 @@ impl DeviceChoice {
     ///
     /// # Errors
     /// [`DeviceError`], each with its remedy; never another device than the one that was asked for.
-    pub fn open(self) -> Result<Device, DeviceError> {
+    pub fn open(self) -> std::result::Result<Device, DeviceError> {
         match self {
             Self::Auto if cfg!(feature = "cuda") => Self::Cuda(0).open(),
             Self::Auto if cfg!(feature = "metal") => Self::Metal.open(),
@@ -29,6 +29,21 @@ impl DeviceChoice {
             Self::Metal => Err(DeviceError::NotBuilt { feature: "metal" }),
         }
     }
+}
+
+/// A tensor on `device`, without its graph. On an NVIDIA GPU a contiguous one of the processor's comes there behind
+/// everything that was asked for before, and nobody waits for it; candle's own `to_device` waits until that is done.
+///
+/// # Errors
+/// As candle's `to_device`.
+pub fn send(tensor: &Tensor, device: &Device) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if let Device::Cuda(device) = device
+        && let Some(sent) = crate::cuda::send(tensor, device)?
+    {
+        return Ok(sent);
+    }
+    Ok(tensor.detach().to_device(device)?.detach())
 }
 
 /// The most bytes of a GPU that this program had in use at one time; none on the processor, and where it is not counted.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use crate::{CoordinateManager, Coords, SparseError};
 
@@ -75,6 +75,21 @@ impl SparseTensor {
     pub fn with_features(&self, features: Tensor) -> Result<Self, SparseError> {
         check_rows("with_features", &features, self.len())?;
         Ok(Self { features, coords: self.coords.clone(), manager: self.manager.clone() })
+    }
+
+    /// The same with its features on another device; to a GPU the keys of the voxels go as well, which the tables of
+    /// its convolutions are made from. To an NVIDIA GPU all of it is put behind what was asked for before, and nobody
+    /// waits. What led to the features is not differentiated.
+    ///
+    /// # Errors
+    /// Of the device, such as memory that does not suffice.
+    pub fn send(&self, device: &Device) -> Result<Self, SparseError> {
+        let features = ppkt_device::send(&self.features, device)?;
+        #[cfg(feature = "cuda")]
+        if let Device::Cuda(device) = device {
+            self.coords.on_cuda(device)?;
+        }
+        self.with_features(features)
     }
 
     /// The features, `[N, C]`.

@@ -2,7 +2,7 @@
 //!
 //! The teacher, or the cache that stands for it, works on the CPU. Where the student is trained on the CPU as well, both
 //! take turns; where it is on a GPU, the teacher looks at the next batch in the background, so that the GPU waits only if
-//! the teacher is the slower of the two.
+//! the teacher is the slower of the two. The batch goes to the GPU from there too, behind the step that it is at.
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use ppkt_data::{Batch, DataError};
 use ppkt_teacher::{FeatureMap, Teacher};
 
 use crate::error::{Result, TrainError};
-use crate::model::images_of;
+use crate::model::{Input, images_of};
 
 /// Batches that wait for the step: one is enough where a step takes as long as the next.
 const AHEAD: usize = 1;
@@ -23,6 +23,8 @@ const AHEAD: usize = 1;
 /// A batch and the teacher's map of its photographs.
 pub(crate) struct Seen {
     pub(crate) batch: Batch,
+    /// The batch as the student takes it, on the device of the student.
+    pub(crate) input: Input,
     pub(crate) map: FeatureMap,
     /// Seconds that whoever asked for it waited for the teacher.
     pub(crate) teacher_seconds: f64,
@@ -31,7 +33,7 @@ pub(crate) struct Seen {
 /// Batches in their order, each with its map.
 pub(crate) enum SeenBatches<B, T> {
     /// Made when they are asked for.
-    Here(B, Arc<T>),
+    Here(B, Arc<T>, Device),
     /// Made in the background.
     Ahead(Background),
 }
@@ -53,37 +55,47 @@ where
     /// # Errors
     /// If the system gives no thread.
     pub(crate) fn new(batches: B, teacher: Arc<T>, device: &Device) -> Result<Self> {
-        if device.is_cpu() { Ok(Self::Here(batches, teacher)) } else { Self::in_background(batches, teacher) }
+        let device = device.clone();
+        if device.is_cpu() {
+            return Ok(Self::Here(batches, teacher, device));
+        }
+        Self::in_background(batches, teacher, device)
     }
 
-    fn in_background(batches: B, teacher: Arc<T>) -> Result<Self> {
+    fn in_background(batches: B, teacher: Arc<T>, device: Device) -> Result<Self> {
         let (sender, made) = sync_channel(AHEAD);
         let thread = Builder::new()
             .name("teacher".into())
-            .spawn(move || make(batches, teacher.as_ref(), &sender))
+            .spawn(move || make(batches, teacher.as_ref(), &device, &sender))
             .map_err(|e| TrainError::Config(format!("the system gives no thread for the teacher: {e}")))?;
         Ok(Self::Ahead(Background { made: Some(made), thread: Some(thread) }))
     }
 }
 
 /// Makes all batches, as long as somebody wants them.
-fn make<B>(batches: B, teacher: &impl Teacher, sender: &SyncSender<Result<Seen>>)
+fn make<B>(batches: B, teacher: &impl Teacher, device: &Device, sender: &SyncSender<Result<Seen>>)
 where
     B: Iterator<Item = std::result::Result<Batch, DataError>>,
 {
     for batch in batches {
-        let seen = see(batch, teacher).map(|seen| Seen { teacher_seconds: 0.0, ..seen });
+        let seen = see(batch, teacher, device).map(|seen| Seen { teacher_seconds: 0.0, ..seen });
         if sender.send(seen).is_err() {
             return;
         }
     }
 }
 
-fn see(batch: std::result::Result<Batch, DataError>, teacher: &impl Teacher) -> Result<Seen> {
+fn see(
+    batch: std::result::Result<Batch, DataError>,
+    teacher: &impl Teacher,
+    device: &Device,
+) -> Result<Seen> {
     let batch = batch?;
     let clock = Instant::now();
     let map = teacher.features(&images_of(&batch)?)?;
-    Ok(Seen { batch, map, teacher_seconds: clock.elapsed().as_secs_f64() })
+    let teacher_seconds = clock.elapsed().as_secs_f64();
+    let input = Input::new(&batch, device)?;
+    Ok(Seen { batch, input, map, teacher_seconds })
 }
 
 impl<B, T> Iterator for SeenBatches<B, T>
@@ -95,7 +107,9 @@ where
 
     fn next(&mut self) -> Option<Result<Seen>> {
         match self {
-            Self::Here(batches, teacher) => batches.next().map(|batch| see(batch, teacher.as_ref())),
+            Self::Here(batches, teacher, device) => {
+                batches.next().map(|batch| see(batch, teacher.as_ref(), device))
+            }
             Self::Ahead(background) => background.next(),
         }
     }
@@ -186,13 +200,13 @@ mod tests {
     fn ahead_or_not_the_batches_are_the_same() {
         let here = values(SeenBatches::new(batches(4), teacher(9), &Device::Cpu).unwrap());
         assert_eq!(here.len(), 4);
-        assert_eq!(values(SeenBatches::in_background(batches(4), teacher(9)).unwrap()), here);
+        assert_eq!(values(SeenBatches::in_background(batches(4), teacher(9), Device::Cpu).unwrap()), here);
     }
 
     #[test]
     fn a_stream_that_is_left_ends_its_thread() {
         let teacher = teacher(99);
-        let mut seen = SeenBatches::in_background(batches(50), teacher.clone()).unwrap();
+        let mut seen = SeenBatches::in_background(batches(50), teacher.clone(), Device::Cpu).unwrap();
         seen.next().unwrap().unwrap();
         drop(seen);
         assert!(teacher.calls.load(Ordering::Relaxed) < 10);
@@ -202,7 +216,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "the teacher fell over")]
     fn a_panic_of_the_teacher_is_that_of_the_run() {
-        let mut seen = SeenBatches::in_background(batches(5), teacher(1)).unwrap();
+        let mut seen = SeenBatches::in_background(batches(5), teacher(1), Device::Cpu).unwrap();
         while seen.next().is_some() {}
     }
 }

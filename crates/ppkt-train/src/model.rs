@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
@@ -14,7 +15,7 @@ use crate::config::PretrainConfig;
 use crate::error::{Result, TrainError};
 use crate::inference::Inference;
 use crate::optimizer::{with_f32, within};
-use crate::rows_at::rows_at;
+use crate::rows_at::{RowIndex, rows_at};
 
 /// Prefix of the student's tensors, as in SLidR's checkpoints.
 const POINTS: &str = "model_points";
@@ -54,9 +55,15 @@ impl Input {
     /// Brings a batch into the form that the networks take, on the device that they are on.
     pub(crate) fn new(batch: &Batch, device: &Device) -> Result<Self> {
         let shape = (batch.coords.len(), batch.channels);
-        let features = Tensor::from_slice(&batch.features, shape, device)?;
+        let features = Tensor::from_slice(&batch.features, shape, &Device::Cpu)?;
         let (voxels, order) = SparseTensor::with_batch_size(&batch.coords, features, batch.frames.len())?;
-        Ok(Self { voxels, row_of_voxel: rows_of_input(&order) })
+        Ok(Self { voxels: voxels.send(device)?, row_of_voxel: rows_of_input(&order) })
+    }
+
+    /// The rows of the points of `pairs`, on the device.
+    pub(crate) fn rows(&self, pairs: &[Pair]) -> Result<Arc<RowIndex>> {
+        let rows = pairs.iter().map(|p| self.row_of_voxel[p.voxel as usize]).collect();
+        Ok(RowIndex::new(rows, self.voxels.features().device())?)
     }
 }
 
@@ -122,8 +129,7 @@ impl Model {
 
     /// Embeddings of the points of `pairs`, `[M, D]`, from those of all voxels.
     pub(crate) fn at_points(embeddings: &Tensor, input: &Input, pairs: &[Pair]) -> Result<Tensor> {
-        let rows: Vec<u32> = pairs.iter().map(|p| input.row_of_voxel[p.voxel as usize]).collect();
-        Ok(rows_at(embeddings, rows)?)
+        Ok(rows_at(embeddings, &input.rows(pairs)?)?)
     }
 
     /// Embeddings of the pixels of `pairs`, `[M, D]`; not normalised.

@@ -26,6 +26,7 @@ use crate::pictures;
 use crate::provenance::Provenance;
 use crate::recipe::to_toml;
 use crate::resume::Start;
+use crate::rows_at::rows_at;
 use crate::run_folder::{MetricsLog, RunFolder};
 use crate::samples;
 use crate::teacher::OpenTeacher;
@@ -285,16 +286,18 @@ impl Run<'_> {
         let mut watch = Stopwatch::start();
         let seconds: &mut StageSeconds = &mut line.seconds;
         let Some(seen) = stream.next() else { return Err(TrainError::DataEnded { step: line.step }) };
-        let Seen { batch, map, teacher_seconds } = seen?;
-        let input = Input::new(&batch, self.model.device())?;
+        let Seen { batch, input, map, teacher_seconds } = seen?;
         watch.lap(&mut seconds.wait);
         seconds.wait -= teacher_seconds;
         seconds.teacher += teacher_seconds;
+        // Before the student's pass, so that a GPU has all of the step when it begins.
+        let pairs = self.draw_pairs(&batch.pairs, line.step, part);
+        let rows = input.rows(&pairs)?;
+        let pixel = self.model.at_pixels(&map, &pairs, Pass::Train)?;
+        watch.lap(&mut seconds.objective);
         let voxels = self.model.voxel_embeddings(&input.voxels, Pass::Train)?;
         watch.lap(&mut seconds.student);
-        let pairs = self.draw_pairs(&batch.pairs, line.step, part);
-        let point = Model::at_points(&voxels, &input, &pairs)?;
-        let pixel = self.model.at_pixels(&map, &pairs, Pass::Train)?;
+        let point = rows_at(&voxels, &rows)?;
         let loss = match self.objective.loss(&Embeddings { point, pixel }) {
             Ok(loss) => loss,
             Err(ObjectiveError::NotFinite { .. }) => return Err(self.not_finite(line.step, &input, &map)),

@@ -3,28 +3,74 @@
 //! candle's own `index_select` goes back through `index_add`, which on an NVIDIA GPU walks through all numbers with one
 //! thread a column.
 
+use std::sync::Arc;
+
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor};
+#[cfg(feature = "cuda")]
+use ppkt_device::cuda::{CudaMemory, Gpu};
+
+/// Which rows of a matrix are asked for, on the device that the matrix will be on: nothing is sent there when it is
+/// used.
+pub(crate) struct RowIndex {
+    rows: Vec<u32>,
+    readers: Readers,
+    there: There,
+}
+
+/// What kernels of a GPU read.
+enum There {
+    Cpu,
+    #[cfg(feature = "cuda")]
+    Cuda(Box<crate::cuda::RowsOnDevice<CudaMemory<u32>>>),
+    Metal(Tensor),
+}
+
+impl RowIndex {
+    /// # Errors
+    /// Of the device, such as memory that does not suffice.
+    pub(crate) fn new(rows: Vec<u32>, device: &Device) -> Result<Arc<Self>> {
+        let readers = Readers::of(&rows);
+        let there = match device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(device) => {
+                let gpu = Gpu::new(device);
+                There::Cuda(Box::new(crate::cuda::RowsOnDevice::new(&gpu, &rows, &readers)?))
+            }
+            Device::Metal(_) => There::Metal(Tensor::from_slice(&rows, rows.len(), device)?),
+            _ => There::Cpu,
+        };
+        Ok(Arc::new(Self { rows, readers, there }))
+    }
+
+    /// The GPU of a matrix, and the index there.
+    #[cfg(feature = "cuda")]
+    fn on_cuda<'a>(
+        &self,
+        matrix: &'a candle_core::CudaStorage,
+    ) -> Result<(Gpu<'a>, &crate::cuda::RowsOnDevice<CudaMemory<u32>>)> {
+        match &self.there {
+            There::Cuda(rows) => Ok((Gpu::of(matrix), rows)),
+            _ => candle_core::bail!("rows-at: the index is not on the GPU of the matrix"),
+        }
+    }
+}
 
 /// Some rows of a matrix `[N, D]`, `[M, D]`, differentiable; a row may be asked for several times.
 ///
 /// # Errors
-/// If there is no such row, or the matrix is none.
-pub(crate) fn rows_at(matrix: &Tensor, rows: Vec<u32>) -> Result<Tensor> {
+/// If there is no such row, the matrix is none, or it is on another device than the index.
+pub(crate) fn rows_at(matrix: &Tensor, index: &Arc<RowIndex>) -> Result<Tensor> {
     let (n, _) = matrix.dims2()?;
-    if let Some(row) = rows.iter().find(|&&row| row as usize >= n) {
+    if let Some(row) = index.rows.iter().find(|&&row| row as usize >= n) {
         candle_core::bail!("rows-at: row {row} of {n}");
     }
-    if let Device::Metal(_) = matrix.device() {
-        let n = rows.len();
-        let index = Tensor::from_vec(rows, n, matrix.device())?;
-        return matrix.index_select(&index, 0);
+    if let There::Metal(index) = &index.there {
+        return matrix.index_select(index, 0);
     }
-    matrix.contiguous()?.apply_op1(RowsAt { rows })
+    matrix.contiguous()?.apply_op1(RowsAt(index.clone()))
 }
 
-struct RowsAt {
-    rows: Vec<u32>,
-}
+struct RowsAt(Arc<RowIndex>);
 
 /// Who reads each row that is read at all.
 pub(crate) struct Readers {
@@ -67,9 +113,10 @@ impl CustomOp1 for RowsAt {
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (matrix, (_, dim)) = (values(storage, layout)?, layout.shape().dims2()?);
-        let mut out = Vec::with_capacity(self.rows.len() * dim);
-        self.rows.iter().for_each(|&row| out.extend_from_slice(&matrix[row as usize * dim..][..dim]));
-        Ok((CpuStorage::F32(out), Shape::from((self.rows.len(), dim))))
+        let rows = &self.0.rows;
+        let mut out = Vec::with_capacity(rows.len() * dim);
+        rows.iter().for_each(|&row| out.extend_from_slice(&matrix[row as usize * dim..][..dim]));
+        Ok((CpuStorage::F32(out), Shape::from((rows.len(), dim))))
     }
 
     #[cfg(feature = "cuda")]
@@ -78,21 +125,21 @@ impl CustomOp1 for RowsAt {
         storage: &candle_core::CudaStorage,
         layout: &Layout,
     ) -> Result<(candle_core::CudaStorage, Shape)> {
-        let gpu = ppkt_device::cuda::Gpu::of(storage);
+        let (gpu, rows) = self.0.on_cuda(storage)?;
         let (_, dim) = layout.shape().dims2()?;
-        let out = crate::cuda::gather_rows(&gpu, &gpu.view::<f32>(storage, layout)?, &self.rows, dim)?;
-        Ok((gpu.storage(out), Shape::from((self.rows.len(), dim))))
+        let out = crate::cuda::gather_rows(&gpu, &gpu.view::<f32>(storage, layout)?, rows, dim)?;
+        Ok((gpu.storage(out), Shape::from((self.0.rows.len(), dim))))
     }
 
     fn bwd(&self, matrix: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let back = Collect { readers: Readers::of(&self.rows), size: matrix.dims2()? };
+        let back = Collect { index: self.0.clone(), size: matrix.dims2()? };
         grad.detach().contiguous()?.apply_op1_no_bwd(&back).map(Some)
     }
 }
 
 /// From the gradient by the rows to that by the matrix.
 struct Collect {
-    readers: Readers,
+    index: Arc<RowIndex>,
     /// Of the matrix.
     size: (usize, usize),
 }
@@ -104,7 +151,7 @@ impl CustomOp1 for Collect {
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (gradient, (n, dim)) = (values(storage, layout)?, self.size);
-        let Readers { rows, starts, readers } = &self.readers;
+        let Readers { rows, starts, readers } = &self.index.readers;
         let mut out = vec![0f32; n * dim];
         for (&row, range) in rows.iter().zip(starts.windows(2)) {
             let out = &mut out[row as usize * dim..][..dim];
@@ -122,9 +169,9 @@ impl CustomOp1 for Collect {
         storage: &candle_core::CudaStorage,
         layout: &Layout,
     ) -> Result<(candle_core::CudaStorage, Shape)> {
-        let gpu = ppkt_device::cuda::Gpu::of(storage);
+        let (gpu, rows) = self.index.on_cuda(storage)?;
         let gradient = gpu.view::<f32>(storage, layout)?;
-        let out = crate::cuda::collect_rows(&gpu, &gradient, &self.readers, self.size)?;
+        let out = crate::cuda::collect_rows(&gpu, &gradient, rows, self.size)?;
         Ok((gpu.storage(out), Shape::from(self.size)))
     }
 }
@@ -145,7 +192,7 @@ mod tests {
             let run = |device: &Device, ours: bool| {
                 let matrix = Var::from_vec(values.clone(), (4, 3), device).unwrap();
                 let rows = match ours {
-                    true => rows_at(&matrix, ROWS.to_vec()).unwrap(),
+                    true => rows_at(&matrix, &RowIndex::new(ROWS.to_vec(), device).unwrap()).unwrap(),
                     false => matrix.index_select(&Tensor::new(&ROWS, device).unwrap(), 0).unwrap(),
                 };
                 let by = Tensor::from_vec(by.clone(), (4, 3), device).unwrap();
@@ -159,7 +206,8 @@ mod tests {
     #[test]
     fn a_row_that_is_not_there_is_told() {
         let matrix = Tensor::zeros((4, 3), candle_core::DType::F32, &Device::Cpu).unwrap();
-        assert!(rows_at(&matrix, vec![4]).unwrap_err().to_string().contains("row 4 of 4"));
-        assert_eq!(rows_at(&matrix, Vec::new()).unwrap().dims(), [0, 3]);
+        let index = |rows| RowIndex::new(rows, &Device::Cpu).unwrap();
+        assert!(rows_at(&matrix, &index(vec![4])).unwrap_err().to_string().contains("row 4 of 4"));
+        assert_eq!(rows_at(&matrix, &index(Vec::new())).unwrap().dims(), [0, 3]);
     }
 }

@@ -6,6 +6,7 @@ use candle_core::op::BackpropOp;
 use candle_core::{Layout, Result, Shape, Storage, Tensor};
 
 use super::driver::{CudaSlice, DevicePtr, LaunchConfig, PushKernelArg};
+use super::staging::upload;
 use crate::compute::{Arg, Compute, Grid, Kernels, Memory, Number, View};
 
 /// An NVIDIA GPU.
@@ -102,9 +103,7 @@ impl Compute for Gpu<'_> {
     }
 
     fn upload<T: Number>(&self, values: &[T]) -> Result<CudaMemory<T>> {
-        let one = [T::default()];
-        let values = if values.is_empty() { &one } else { values };
-        Ok(self.owned(self.0.clone_htod(values)?))
+        Ok(self.owned(upload(self.0, values)?))
     }
 
     #[expect(unsafe_code, reason = "a kernel does with its arguments what its text says")]

@@ -3,6 +3,7 @@
 mod gpu;
 mod memory;
 mod module;
+mod staging;
 
 use candle_core::Device;
 use candle_core::cuda_backend::cudarc::driver::{CudaContext, sys};
@@ -13,6 +14,8 @@ pub use candle_core::cuda_backend::CudaDevice;
 pub use candle_core::cuda_backend::cudarc::driver;
 pub use gpu::{CudaMemory, Gpu};
 pub use module::Module;
+pub(crate) use staging::send;
+pub use staging::upload;
 
 /// Opens a GPU with one stream for all threads.
 #[expect(unsafe_code, reason = "cudarc's events between streams are turned off")]

@@ -99,7 +99,7 @@ impl Gpu for CudaDevice {
     }
 
     fn upload<T: Number>(&self, values: &[T]) -> Result<CudaSlice<T>> {
-        if values.is_empty() { self.uninit(0) } else { self.clone_htod(values) }
+        ppkt_device::cuda::upload(self, values)
     }
 
     fn view<T: Number>(slice: &CudaSlice<T>) -> DeviceView<'_, T> {

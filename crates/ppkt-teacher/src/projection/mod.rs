@@ -93,8 +93,7 @@ impl UpsampleProjection {
         let device = self.bias.device();
         let (b, h, w, _) = map.tokens.dims4()?;
         if !map.tokens.device().same_device(device) && pixels.len() < b * h * w {
-            let features_mc = map.tokens.contiguous()?.apply_op1(taps)?.to_device(device)?;
-            return self.project(features_mc);
+            return self.project(self.beside(map.tokens.contiguous()?.apply_op1(taps)?)?);
         }
         let projected = self.project_map(map)?.contiguous()?;
         Ok(projected.apply_op1(taps)?)
@@ -110,8 +109,17 @@ impl UpsampleProjection {
     pub fn project_map(&self, map: &FeatureMap) -> Result<Tensor, TeacherError> {
         let (b, h, w, c) = map.tokens.dims4()?;
         let d = self.bias.dim(0)?;
-        let tokens_nc = map.tokens.reshape((b * h * w, c))?.to_device(self.bias.device())?;
+        let tokens_nc = self.beside(map.tokens.reshape((b * h * w, c))?)?;
         Ok(self.project(tokens_nc)?.reshape((b, h, w, d))?)
+    }
+
+    /// Features on the device of the parameters. Those of a map that is trained keep their graph, and wait.
+    fn beside(&self, features: Tensor) -> Result<Tensor, TeacherError> {
+        let device = self.bias.device();
+        Ok(match features.track_op() {
+            true => features.to_device(device)?,
+            false => ppkt_device::send(&features, device)?,
+        })
     }
 
     /// `[N, C]` to `[N, D]`.

@@ -9,7 +9,7 @@ mod rows;
 mod storage;
 
 pub(crate) use optimizer::{adamw_step, gradient_report, sgd_step};
-pub(crate) use rows::{collect_rows, gather_rows};
+pub(crate) use rows::{RowsOnDevice, collect_rows, gather_rows};
 #[cfg(feature = "cuda")]
 pub(crate) use storage::{report_of, with_view};
 

@@ -10,17 +10,40 @@ static ROWS: Kernels = kernels!("rows");
 /// `THREADS` of `rows.cu`.
 const THREADS: u32 = 256;
 
+/// Rows that are asked for, and who reads each of them, in the memory of a GPU.
+pub(crate) struct RowsOnDevice<M> {
+    rows: M,
+    n: usize,
+    /// As in [`Readers`].
+    distinct: M,
+    n_distinct: usize,
+    starts: M,
+    readers: M,
+}
+
+impl<M> RowsOnDevice<M> {
+    pub(crate) fn new<C: Compute<Memory<u32> = M>>(gpu: &C, rows: &[u32], readers: &Readers) -> Result<Self> {
+        Ok(Self {
+            rows: gpu.upload(rows)?,
+            n: rows.len(),
+            distinct: gpu.upload(&readers.rows)?,
+            n_distinct: readers.rows.len(),
+            starts: gpu.upload(&readers.starts)?,
+            readers: gpu.upload(&readers.readers)?,
+        })
+    }
+}
+
 /// `[rows, dim]`: some rows of a matrix.
 pub(crate) fn gather_rows<C: Compute>(
     gpu: &C,
     matrix: &View<'_>,
-    rows: &[u32],
+    rows: &RowsOnDevice<C::Memory<u32>>,
     dim: usize,
 ) -> Result<C::Memory<f32>> {
-    let mut out = gpu.uninit::<f32>(rows.len() * dim)?;
-    let row = gpu.upload(rows)?;
-    let args = [matrix.read(), row.read(), Arg::int(rows.len())?, Arg::int(dim)?, out.write()];
-    gpu.launch(&ROWS, "gather_rows", (blocks(rows.len() * dim, THREADS)?, 1, 1), THREADS, &args)?;
+    let mut out = gpu.uninit::<f32>(rows.n * dim)?;
+    let args = [matrix.read(), rows.rows.read(), Arg::int(rows.n)?, Arg::int(dim)?, out.write()];
+    gpu.launch(&ROWS, "gather_rows", (blocks(rows.n * dim, THREADS)?, 1, 1), THREADS, &args)?;
     Ok(out)
 }
 
@@ -28,21 +51,19 @@ pub(crate) fn gather_rows<C: Compute>(
 pub(crate) fn collect_rows<C: Compute>(
     gpu: &C,
     gradient: &View<'_>,
-    readers: &Readers,
+    rows: &RowsOnDevice<C::Memory<u32>>,
     (n, dim): (usize, usize),
 ) -> Result<C::Memory<f32>> {
-    let Readers { rows, starts, readers } = readers;
     let mut out = gpu.zeros::<f32>(n * dim)?;
-    let (row, starts, reader) = (gpu.upload(rows)?, gpu.upload(starts)?, gpu.upload(readers)?);
     let args = [
         gradient.read(),
-        row.read(),
-        starts.read(),
-        reader.read(),
-        Arg::int(rows.len())?,
+        rows.distinct.read(),
+        rows.starts.read(),
+        rows.readers.read(),
+        Arg::int(rows.n_distinct)?,
         Arg::int(dim)?,
         out.write(),
     ];
-    gpu.launch(&ROWS, "collect_rows", (blocks(rows.len() * dim, THREADS)?, 1, 1), THREADS, &args)?;
+    gpu.launch(&ROWS, "collect_rows", (blocks(rows.n_distinct * dim, THREADS)?, 1, 1), THREADS, &args)?;
     Ok(out)
 }

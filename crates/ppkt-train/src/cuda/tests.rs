@@ -137,11 +137,11 @@ fn rows_are_gathered_and_collected() {
             collected[row..row + dim].iter_mut().zip(gradient).for_each(|(c, g)| *c += g);
         }
         let memory = gpu.upload(&matrix).unwrap();
-        let got = super::gather_rows(&gpu, &memory.view(), &rows, dim).unwrap().values();
+        let on_device = super::RowsOnDevice::new(&gpu, &rows, &Readers::of(&rows)).unwrap();
+        let got = super::gather_rows(&gpu, &memory.view(), &on_device, dim).unwrap().values();
         assert_eq!(got[..gathered.len()], gathered);
         let memory = gpu.upload(&gradient).unwrap();
-        let readers = Readers::of(&rows);
-        let got = super::collect_rows(&gpu, &memory.view(), &readers, (n, dim)).unwrap().values();
+        let got = super::collect_rows(&gpu, &memory.view(), &on_device, (n, dim)).unwrap().values();
         assert_eq!(got, collected, "{n} {m} {dim}");
     }
 }

@@ -141,9 +141,9 @@ impl Segmenter {
     /// A batch as the network takes it, and the network's row of each voxel of the batch.
     pub(crate) fn input(&self, batch: &LabelledBatch) -> Result<(SparseTensor, Vec<u32>)> {
         let shape = (batch.coords.len(), batch.channels);
-        let features = Tensor::from_slice(&batch.features, shape, &self.device)?;
+        let features = Tensor::from_slice(&batch.features, shape, &Device::Cpu)?;
         let (voxels, order) = SparseTensor::with_batch_size(&batch.coords, features, batch.frames.len())?;
-        Ok((voxels, rows_of_input(&order)))
+        Ok((voxels.send(&self.device)?, rows_of_input(&order)))
     }
 
     /// Scores of all voxels, recorded for gradients.
