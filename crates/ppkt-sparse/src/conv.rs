@@ -157,13 +157,7 @@ fn apply(
 ) -> Result<SparseTensor, SparseError> {
     let cin: usize = inputs.iter().map(|x| x.channels()).sum();
     check_weight(op, (map.spec().volume(), cin), weight, bias)?;
-    let conv = Conv {
-        map,
-        direction,
-        simd: Simd::selected()?,
-        #[cfg(feature = "cuda")]
-        tf32: tf32_is_allowed(),
-    };
+    let conv = Conv::new(map, direction)?;
     let weight = weight.contiguous()?;
     let features = match (inputs, bias) {
         ([x], None) => x.features().contiguous()?.apply_op2(&weight, conv)?,
@@ -212,9 +206,48 @@ pub(crate) struct Conv {
     /// Products of f32 may be rounded to tf32 on an NVIDIA GPU.
     #[cfg(feature = "cuda")]
     pub(crate) tf32: bool,
+    /// The result is f32 even where the inputs are bf16.
+    #[cfg(feature = "cuda")]
+    pub(crate) exact: bool,
 }
 
 impl Conv {
+    pub(crate) fn new(map: Arc<KernelMap>, direction: Direction) -> Result<Self, SparseError> {
+        Ok(Self {
+            map,
+            direction,
+            simd: Simd::selected()?,
+            #[cfg(feature = "cuda")]
+            tf32: tf32_is_allowed(),
+            #[cfg(feature = "cuda")]
+            exact: false,
+        })
+    }
+
+    /// With a result in f32 even where the inputs are bf16.
+    pub(crate) fn exact(self) -> Self {
+        Self {
+            #[cfg(feature = "cuda")]
+            exact: true,
+            ..self
+        }
+    }
+
+    /// The convolution of inputs side by side, outside of any graph.
+    pub(crate) fn without_graph(
+        self,
+        inputs: &[&Tensor],
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+    ) -> candle_core::Result<Tensor> {
+        match (inputs, bias) {
+            ([x], None) => x.apply_op2_no_bwd(weight, &self),
+            ([x], Some(bias)) => x.apply_op3_no_bwd(weight, bias, &WithBias(self)),
+            ([left, right], None) => left.apply_op3_no_bwd(right, weight, &OfTwo(self)),
+            _ => candle_core::bail!("a convolution of one tensor, or of two without bias"),
+        }
+    }
+
     fn forward(
         &self,
         sides: &[Side<'_>],
@@ -284,8 +317,9 @@ impl CustomOp2 for Conv {
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
         let grad = grad.contiguous()?;
         // candle insists on a gradient for every argument that depends on a variable, and on no other.
-        let dx = x.track_op().then(|| conv_grad::of_features(self, x, 0, w, &grad)).transpose()?;
-        let dw = w.track_op().then(|| conv_grad::of_weight(self, [x], w, &grad)).transpose()?;
+        let dx =
+            x.track_op().then(|| conv_grad::of_features(self, (0, x.dims()[1]), w, &grad)).transpose()?;
+        let dw = w.track_op().then(|| conv_grad::of_weight(self, &[x], w, &grad)).transpose()?;
         Ok((dx, dw))
     }
 }
@@ -407,10 +441,13 @@ impl CustomOp3 for OfTwo {
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let grad = grad.contiguous()?;
         let first = left.dims()[1];
-        let dl = left.track_op().then(|| conv_grad::of_features(&self.0, left, 0, w, &grad)).transpose()?;
-        let dr =
-            right.track_op().then(|| conv_grad::of_features(&self.0, right, first, w, &grad)).transpose()?;
-        let dw = w.track_op().then(|| conv_grad::of_weight(&self.0, [left, right], w, &grad)).transpose()?;
+        let dl =
+            left.track_op().then(|| conv_grad::of_features(&self.0, (0, first), w, &grad)).transpose()?;
+        let dr = right
+            .track_op()
+            .then(|| conv_grad::of_features(&self.0, (first, right.dims()[1]), w, &grad))
+            .transpose()?;
+        let dw = w.track_op().then(|| conv_grad::of_weight(&self.0, &[left, right], w, &grad)).transpose()?;
         Ok((dl, dr, dw))
     }
 }
@@ -434,14 +471,18 @@ pub(crate) fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> candle_core
 
 /// Runs `f` on the contents of contiguous f32 tensors on the CPU.
 pub(crate) fn with_slices<T, const N: usize>(
+    op: &str,
     tensors: [&Tensor; N],
     f: impl FnOnce([&[f32]; N]) -> T,
 ) -> candle_core::Result<T> {
     let guards = tensors.map(Tensor::storage_and_layout);
     let mut slices: [&[f32]; N] = [&[]; N];
-    for (out, (storage, layout)) in slices.iter_mut().zip(&guards) {
+    for ((out, (storage, layout)), tensor) in slices.iter_mut().zip(&guards).zip(tensors) {
         let Storage::Cpu(storage) = &**storage else {
-            candle_core::bail!("sparse convolution has no backward pass on this device");
+            candle_core::bail!(
+                "{op} is computed on the processor, and a tensor is on {:?}; move it with to_device",
+                tensor.device().location()
+            );
         };
         *out = slice(storage, layout)?;
     }

@@ -12,27 +12,20 @@ use crate::cuda::conv_candle as cuda;
 use crate::dense::column_sums;
 use crate::kernels::{self, Side, Weight};
 
-/// The gradient by features that stand at channels `first..` of the input.
+/// The gradient by features that stand at channels `first..first + channels` of the input.
 pub(crate) fn of_features(
     conv: &Conv,
-    x: &Tensor,
-    first: usize,
+    (first, channels): (usize, usize),
     w: &Tensor,
     grad: &Tensor,
 ) -> Result<Tensor> {
-    let channels = x.dims()[1];
     grad.apply_op2_no_bwd(w, &OfFeatures { conv: conv.clone(), first, channels })
 }
 
 /// The gradient by the weight; of one input, or of two side by side.
-pub(crate) fn of_weight<const N: usize>(
-    conv: &Conv,
-    inputs: [&Tensor; N],
-    w: &Tensor,
-    grad: &Tensor,
-) -> Result<Tensor> {
+pub(crate) fn of_weight(conv: &Conv, inputs: &[&Tensor], w: &Tensor, grad: &Tensor) -> Result<Tensor> {
     let op = OfWeight { conv: conv.clone(), shape: w.shape().clone() };
-    match inputs[..] {
+    match *inputs {
         [x] => x.apply_op2_no_bwd(grad, &op),
         [left, right] => left.apply_op3_no_bwd(right, grad, &op),
         _ => candle_core::bail!("a convolution of one tensor or of two"),

@@ -161,6 +161,14 @@ pub enum SparseError {
         /// The instruction set in use.
         simd: &'static str,
     },
+    /// bf16 was asked for on a device whose kernels are f32.
+    #[error(
+        "precision bf16 is computed on the processor and on NVIDIA GPUs, not on {device:?}; choose precision f32"
+    )]
+    Bf16OnDevice {
+        /// The device.
+        device: candle_core::DeviceLocation,
+    },
     /// Numbers of this name are not known.
     #[error("no precision is called {got:?}; there are f32 and bf16")]
     Precision {

@@ -1,6 +1,6 @@
 //! Convolutions and linear maps with their parameters, under MinkowskiEngine's names.
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use candle_nn::VarBuilder;
 
 use crate::conv::{Direction, conv_bias};
@@ -83,6 +83,11 @@ impl SparseConv3d {
     /// Kernel size, stride and dilation.
     pub fn spec(&self) -> ConvSpec {
         self.spec
+    }
+
+    /// Where the weights lie.
+    pub fn device(&self) -> &Device {
+        self.kernel.device()
     }
 
     /// `[N, Cin]` to `[M, Cout]`; `M` is `N` for stride 1.

@@ -26,6 +26,7 @@ mod norm_bf16;
 mod norm_inplace;
 mod norm_kernel;
 mod norm_op;
+mod norm_tensor;
 mod ops;
 mod params;
 mod pool;

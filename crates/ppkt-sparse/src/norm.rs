@@ -7,9 +7,9 @@ use candle_nn::{Init, VarBuilder};
 
 #[cfg(feature = "cuda")]
 use crate::cuda::ops;
-use crate::element::Element;
-use crate::norm_kernel::{Moments, running_moments};
-use crate::norm_op::{Statistics, Used, batch_norm};
+use crate::norm_kernel::Moments;
+use crate::norm_op::batch_norm;
+use crate::norm_tensor::{self, Statistics, Used};
 use crate::{SparseError, SparseTensor};
 
 /// The share of a new batch in the running statistics that PyTorch takes by default.
@@ -136,25 +136,34 @@ impl BatchNorm {
         }
     }
 
-    /// What normalises the rows `x` of a tensor of stride `stride`; moves the running statistics in training.
-    pub(crate) fn moments<E: Element>(
+    /// What normalises `rows` rows on the processor, of a tensor of stride `stride`; moves the running statistics in
+    /// training. `batch` gives the moments of the rows, of so many channels and with this ε.
+    pub(crate) fn host_moments(
         &self,
-        x: &[E],
+        rows: usize,
         stride: u32,
         train: bool,
+        batch: impl FnOnce(usize, f64) -> Moments,
     ) -> Result<Moments, SparseError> {
-        let c = self.weight.elem_count();
-        match self.statistics(x.len() / c.max(1), stride, train)? {
-            Statistics::Running { mean, var } => Ok(running_moments(&mean, &var, EPS)),
-            Statistics::RunningOnDevice { .. } => {
-                Err(candle_core::Error::msg("a tape is of the processor; this norm is on a GPU").into())
-            }
-            Statistics::Batch => {
-                let moments = E::batch_moments(x, c, EPS);
-                self.move_running(Used::Host(moments.clone()))?;
-                Ok(moments)
-            }
+        let channels = self.weight.elem_count();
+        let moments = match self.statistics(rows, stride, train)? {
+            Statistics::Batch => batch(channels, EPS),
+            known => known.on_host(&[], channels, EPS)?,
+        };
+        if train {
+            self.move_running(Used::Host(moments.clone()))?;
         }
+        Ok(moments)
+    }
+
+    /// As [`Self::host_moments`], of the rows of a tensor on any device.
+    pub(crate) fn moments_of(&self, x: &Tensor, stride: u32, train: bool) -> Result<Used, SparseError> {
+        let (rows, _) = x.dims2()?;
+        let moments = norm_tensor::moments(x, &self.statistics(rows, stride, train)?, EPS)?;
+        if train {
+            self.move_running(moments.clone())?;
+        }
+        Ok(moments)
     }
 
     /// γ and β, `[C]` each.

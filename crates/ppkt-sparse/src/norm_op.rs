@@ -4,43 +4,15 @@ use std::sync::{Arc, OnceLock};
 
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Device, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 
 #[cfg(feature = "cuda")]
 use crate::cuda::ops;
 #[cfg(feature = "metal")]
 use crate::metal::ops as metal;
-use crate::norm_kernel::{Moments, NormBackward, batch_moments, normalise, running_moments};
-use crate::rows::{cpu_view, f32_slice};
-
-const OP: &str = "batch norm";
-
-/// Where mean and variance come from.
-#[derive(Debug, Clone)]
-#[cfg_attr(
-    not(any(feature = "cuda", feature = "metal")),
-    allow(dead_code, reason = "without a feature there is no device")
-)]
-pub(crate) enum Statistics {
-    /// From the rows themselves: training.
-    Batch,
-    /// From earlier training: evaluation. `[C]` each.
-    Running { mean: Vec<f32>, var: Vec<f32> },
-    /// The same in the memory of the device, which is never waited for.
-    RunningOnDevice { mean: Tensor, var: Tensor },
-}
-
-/// The moments that rows were normalised with.
-#[derive(Debug, Clone)]
-#[cfg_attr(
-    not(any(feature = "cuda", feature = "metal")),
-    allow(dead_code, reason = "without a feature there is no device")
-)]
-pub(crate) enum Used {
-    Host(Moments),
-    /// `[3, C]` on the device: mean, 1 / standard deviation, unbiased variance.
-    Device(Tensor),
-}
+use crate::norm_kernel::normalise;
+use crate::norm_tensor::{Backward, Gradients, OP, Statistics, Through, Used};
+use crate::rows::f32_slice;
 
 /// Normalises the rows of `x`; returns the result and the moments it used.
 ///
@@ -79,6 +51,22 @@ pub(crate) fn batch_norm(
     }
 }
 
+/// The rows of `x` normalised with what [`moments`](crate::norm_tensor::moments) gave, then `+ residual`, then ReLU, as asked; outside of any graph.
+/// `affine` is γ and β, `[2 C]`.
+pub(crate) fn normalise_with(
+    x: &Tensor,
+    moments: &Used,
+    affine: &Tensor,
+    residual: Option<&Tensor>,
+    relu: bool,
+) -> Result<Tensor> {
+    let op = NormOp { relu, statistics: Statistics::Known(moments.clone()), eps: 0.0, used: Arc::default() };
+    match residual {
+        None => x.apply_op2_no_bwd(affine, &op),
+        Some(residual) => x.apply_op3_no_bwd(affine, residual, &op),
+    }
+}
+
 struct NormOp {
     relu: bool,
     statistics: Statistics,
@@ -91,13 +79,7 @@ impl NormOp {
     fn forward(&self, x: &[f32], affine: &[f32], residual: Option<&[f32]>) -> Result<CpuStorage> {
         let c = affine.len() / 2;
         let (gamma, beta) = affine.split_at(c);
-        let moments = match &self.statistics {
-            Statistics::Batch => batch_moments(x, c, self.eps),
-            Statistics::Running { mean, var } => running_moments(mean, var, self.eps),
-            Statistics::RunningOnDevice { .. } => {
-                candle_core::bail!("{OP}: features on the processor, statistics on another device")
-            }
-        };
+        let moments = self.statistics.on_host(x, c, self.eps)?;
         let y = normalise(x, &moments, gamma, beta, residual, self.relu);
         self.used.get_or_init(|| Used::Host(moments));
         Ok(CpuStorage::F32(y))
@@ -110,13 +92,7 @@ impl NormOp {
         affine: (&CudaStorage, &Layout),
         residual: Option<(&CudaStorage, &Layout)>,
     ) -> Result<(CudaStorage, Shape)> {
-        let moments = match &self.statistics {
-            Statistics::Batch => ops::batch_moments(x, self.eps)?,
-            Statistics::RunningOnDevice { mean, var } => ops::running_moments(mean, var, self.eps)?,
-            Statistics::Running { .. } => {
-                candle_core::bail!("{OP}: features on a GPU, statistics on the processor")
-            }
-        };
+        let moments = self.statistics.on_cuda(x, self.eps)?;
         let y = ops::normalise(x, &moments, affine, residual, self.relu)?;
         self.used.get_or_init(|| Used::Device(moments));
         Ok(y)
@@ -129,13 +105,7 @@ impl NormOp {
         affine: metal::In<'_>,
         residual: Option<metal::In<'_>>,
     ) -> metal::Out {
-        let moments = match &self.statistics {
-            Statistics::Batch => metal::batch_moments(x, self.eps)?,
-            Statistics::RunningOnDevice { mean, var } => metal::running_moments(mean, var, self.eps)?,
-            Statistics::Running { .. } => {
-                candle_core::bail!("{OP}: features on a GPU, statistics on the processor")
-            }
-        };
+        let moments = self.statistics.on_metal(x, self.eps)?;
         let y = metal::normalise(x, &moments, affine, residual, self.relu)?;
         self.used.get_or_init(|| Used::Device(moments));
         Ok(y)
@@ -150,67 +120,18 @@ impl NormOp {
         y: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let (n, c) = x.dims2()?;
-        let grad = grad.contiguous()?;
-        let (want_dx, want_dresidual) = (x.track_op(), residual.is_some_and(Tensor::track_op));
-        let moments = match self.used.get() {
-            Some(Used::Host(moments)) => moments,
-            #[cfg(feature = "cuda")]
-            Some(Used::Device(moments)) if x.device().is_cuda() => {
-                let (relu, batch_statistics) = (self.relu, matches!(self.statistics, Statistics::Batch));
-                let grad = &grad;
-                let (dx, daffine, dresidual) = ops::NormBackward {
-                    x,
-                    y,
-                    grad,
-                    moments,
-                    affine,
-                    relu,
-                    batch_statistics,
-                    want_dx,
-                    want_dresidual,
-                }
-                .run()?;
-                return Ok((dx, affine.track_op().then_some(daffine), dresidual));
-            }
-            #[cfg(feature = "metal")]
-            Some(Used::Device(moments)) if x.device().is_metal() => {
-                let (relu, batch) = (self.relu, matches!(self.statistics, Statistics::Batch));
-                let wanted = [want_dx, want_dresidual];
-                let (dx, daffine, dresidual) =
-                    metal::norm_gradients([x, y, &grad, moments, affine], relu, batch, wanted)?;
-                return Ok((dx, affine.track_op().then_some(daffine), dresidual));
-            }
-            Some(Used::Device(_)) => {
-                candle_core::bail!("{OP}: no backward pass on {:?}", x.device().location())
-            }
-            None => candle_core::bail!("{OP}: backward before forward"),
+        let Some(moments) = self.used.get() else { candle_core::bail!("{OP}: backward before forward") };
+        let backward = Backward {
+            x,
+            affine,
+            moments,
+            grad: &grad.contiguous()?,
+            through: if self.relu { Through::Positive(y) } else { Through::All },
+            of_batch: matches!(self.statistics, Statistics::Batch),
+            want_dx: x.track_op(),
+            want_dresidual: residual.is_some_and(Tensor::track_op),
         };
-        let grads = {
-            let (xs, ys) = (cpu_view(OP, x)?, cpu_view(OP, y)?);
-            let (gs, affine) = (cpu_view(OP, &grad)?, cpu_view(OP, affine)?);
-            NormBackward {
-                x: &xs,
-                relu_of: self.relu.then_some(&*ys),
-                grad: &gs,
-                moments,
-                gamma: &affine[..c],
-                batch_statistics: matches!(self.statistics, Statistics::Batch),
-                want_dx,
-                want_dresidual: want_dresidual && self.relu,
-            }
-            .run()
-        };
-        let device = Device::Cpu;
-        let dx = grads.dx.map(|dx| Tensor::from_vec(dx, (n, c), &device)).transpose()?;
-        let mut daffine = grads.dgamma;
-        daffine.extend(grads.dbeta);
-        let daffine = Tensor::from_vec(daffine, 2 * c, &device)?;
-        let dresidual = match (want_dresidual, self.relu) {
-            (false, _) => None,
-            (true, true) => Some(Tensor::from_vec(grads.dresidual, (n, c), &device)?),
-            (true, false) => Some(grad),
-        };
+        let Gradients { dx, daffine, dresidual } = backward.run()?;
         Ok((dx, affine.track_op().then_some(daffine), dresidual))
     }
 }

@@ -270,7 +270,7 @@ impl CustomOp1 for Local {
         if let Some(pooled) = self.pooled_on_metal.get() {
             return metal::local_pool_gradient(&self.map, self.reduction, &grad, pooled).map(Some);
         }
-        let dx = with_slices([&grad], |[grad]| self.backward(grad, x.dims()[1]))?;
+        let dx = with_slices("pooling", [&grad], |[grad]| self.backward(grad, x.dims()[1]))?;
         Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))
     }
 }
@@ -405,7 +405,7 @@ impl CustomOp1 for Global {
             return metal::global_pool_gradient(self.reduction, x.dim(0)?, &grad, pooled).map(Some);
         }
         let (rows, channels) = x.dims2()?;
-        let dx = with_slices([&grad], |[grad]| self.backward(grad, rows, channels))?;
+        let dx = with_slices("pooling", [&grad], |[grad]| self.backward(grad, rows, channels))?;
         Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use candle_core::{DType, Device};
 use half::bf16;
 use serde::{Deserialize, Serialize};
 
@@ -16,8 +17,8 @@ pub enum Precision {
     /// 24 bits of precision.
     #[default]
     F32,
-    /// The upper half of an f32, 8 bits of precision: half the memory of features and, on a processor with
-    /// `avx512_bf16`, 0.6 to 0.75 of the time of a training step (`docs/benchmarks/cpu.md`).
+    /// The upper half of an f32, 8 bits of precision: half the memory of features, the tensor cores of a GPU and, on a
+    /// processor with `avx512_bf16`, 0.6 to 0.75 of the time of a training step (`docs/benchmarks/cpu.md`).
     Bf16,
 }
 
@@ -33,17 +34,28 @@ impl Precision {
         }
     }
 
-    /// Whether this machine computes with these numbers.
+    /// Whether a device computes with these numbers.
     ///
-    /// bf16 needs `avx512_bf16`. With `PPKT_SIMD=plain` it is computed in plain Rust, many times slower than f32, for
-    /// tests.
+    /// On the processor bf16 needs `avx512_bf16`. With `PPKT_SIMD=plain` it is computed in plain Rust, many times slower
+    /// than f32, for tests. Every NVIDIA GPU that this crate has kernels for has it, and Apple's GPUs are used in f32
+    /// alone.
     ///
     /// # Errors
-    /// [`SparseError::Bf16`] and [`SparseError::Simd`].
-    pub fn check(self) -> Result<(), SparseError> {
+    /// [`SparseError::Bf16`], [`SparseError::Simd`] and [`SparseError::Bf16OnDevice`].
+    pub fn check_on(self, device: &Device) -> Result<(), SparseError> {
         match self {
-            Self::F32 => f32::path().map(drop),
-            Self::Bf16 => bf16::path().map(drop),
+            Self::F32 if device.is_cpu() => f32::path().map(drop),
+            Self::Bf16 if device.is_cpu() => bf16::path().map(drop),
+            Self::Bf16 if !device.is_cuda() => Err(SparseError::Bf16OnDevice { device: device.location() }),
+            Self::F32 | Self::Bf16 => Ok(()),
+        }
+    }
+
+    /// candle's name.
+    pub(crate) const fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::Bf16 => DType::BF16,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `PPKT_SIMD`, which is read once: each value in a process of its own.
 #![allow(clippy::unwrap_used, reason = "what fails here may panic")]
 
+use candle_core::Device;
 use ppkt_sparse::{Precision, SparseError, simd_path};
 
 /// Run by the other test, in a process whose environment it has set.
@@ -12,7 +13,7 @@ fn child() {
         Err(SparseError::Simd { asked, available }) => println!("refused: {asked}, not of {available:?}"),
         Err(other) => panic!("{other}"),
     }
-    match Precision::Bf16.check() {
+    match Precision::Bf16.check_on(&Device::Cpu) {
         Ok(()) => println!("bf16: computed"),
         Err(error) => println!("bf16: {error}"),
     }

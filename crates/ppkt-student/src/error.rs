@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use ppkt_sparse::{LoadReport, Precision, SparseError};
+use ppkt_sparse::{LoadReport, SparseError};
 
 use crate::{Arch, Plan};
 
@@ -39,14 +39,6 @@ pub enum StudentError {
         expected: usize,
         /// The input's.
         got: usize,
-    },
-    /// The network was asked for a precision, and is given voxels on a device that has none but f32.
-    #[error(
-        "precision {precision} is computed on the CPU alone so far; choose precision f32, or put the voxels there"
-    )]
-    Precision {
-        /// What was asked for.
-        precision: Precision,
     },
     /// A file cannot be read or written.
     #[error("cannot {action}: {source}: {path:?}")]

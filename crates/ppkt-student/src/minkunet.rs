@@ -121,9 +121,9 @@ impl MinkUNet {
     /// see [`Tape::with_precision`]. Weights and results stay f32, and so does [`Self::folded`].
     ///
     /// # Errors
-    /// As [`Precision::check`].
+    /// As [`Precision::check_on`], of the device of the weights.
     pub fn with_precision(self, precision: Precision) -> Result<Self, StudentError> {
-        precision.check()?;
+        precision.check_on(self.stem.device())?;
         Ok(Self { precision, ..self })
     }
 
@@ -132,9 +132,8 @@ impl MinkUNet {
     /// `train` normalises by the batch and moves the running statistics; it needs at least two voxels at the coarsest
     /// level, stride 16.
     ///
-    /// On the CPU the whole network is one operation of candle's graph, a [`Tape`], which keeps far less for the
-    /// backward pass than a graph of single layers; what it keeps is used up by the first backward pass. On a GPU each
-    /// layer is an operation.
+    /// The whole network is one operation of candle's graph, a [`Tape`], which keeps far less for the backward pass than
+    /// a graph of single layers; what it keeps is used up by the first backward pass.
     ///
     /// # Shapes
     /// `[N, in_channels]` to `[N, out_channels]`, on the same voxels.
@@ -143,10 +142,6 @@ impl MinkUNet {
     /// [`StudentError::InputChannels`]; [`SparseError`]'s.
     pub fn forward(&self, x: &SparseTensor, train: bool) -> Result<SparseTensor, StudentError> {
         self.check_channels(x)?;
-        if !x.features().device().is_cpu() {
-            self.check_precision()?;
-            return Ok(self.head.forward(&self.run(x, train, &mut |_, _| {})?)?);
-        }
         let (mut tape, y) = self.record(x, train)?;
         let y = tape.unit(&[&y], &self.head, After::Nothing)?;
         Ok(tape.finish(y)?)
@@ -208,20 +203,8 @@ impl MinkUNet {
     /// As [`Self::forward`].
     pub fn backbone(&self, x: &SparseTensor, train: bool) -> Result<SparseTensor, StudentError> {
         self.check_channels(x)?;
-        if !x.features().device().is_cpu() {
-            self.check_precision()?;
-            return Ok(self.run(x, train, &mut |_, _| {})?);
-        }
         let (tape, y) = self.record(x, train)?;
         Ok(tape.finish(y)?)
-    }
-
-    /// Layers on a GPU compute in f32.
-    fn check_precision(&self) -> Result<(), StudentError> {
-        match self.precision {
-            Precision::F32 => Ok(()),
-            precision => Err(StudentError::Precision { precision }),
-        }
     }
 
     fn check_channels(&self, x: &SparseTensor) -> Result<(), StudentError> {

@@ -7,16 +7,7 @@ use crate::error::{Result, TrainError};
 
 /// Refuses a precision that the device does not compute with, before anything is read.
 pub(crate) fn check(precision: Precision, device: &Device) -> Result<()> {
-    if precision == Precision::F32 {
-        return Ok(());
-    }
-    if !device.is_cpu() {
-        return Err(TrainError::Config(format!(
-            "precision is {precision}, which only the processor computes with so far; choose precision=f32 or --device \
-             cpu"
-        )));
-    }
-    precision.check().map_err(|error| TrainError::Config(error.to_string()))
+    precision.check_on(device).map_err(|error| TrainError::Config(error.to_string()))
 }
 
 #[cfg(test)]

@@ -156,7 +156,7 @@ pub(super) fn run(runner: &mut Runner) -> Result<()> {
         let folded = training.net.folded()?;
         runner.case(&format!("34C inference, {size}"), work, || Ok(folded.forward(&training.input()?)?))?;
         drop(training);
-        if Precision::Bf16.check().is_ok() && !(runner.quick && n > 20_000) {
+        if Precision::Bf16.check_on(&Device::Cpu).is_ok() && !(runner.quick && n > 20_000) {
             let mut training = Training::with_precision(coords, Precision::Bf16)?;
             let work = Work::new(training.flop(true)?, 0.0);
             runner.case(&format!("34C training step, {size}, bf16"), work, || training.step())?;

@@ -104,7 +104,7 @@ pub(crate) fn forward(
     let weight = Weight { numbers: view(weight)?, cin, cout, back: None };
     let bias = bias.map(view).transpose()?;
     with_pairs(conv, conv.direction, device, inputs, |pairs| {
-        let out = product(device, math, pairs, &sides, &weight, bias, false)?;
+        let out = product(device, math, pairs, &sides, &weight, bias, conv.exact)?;
         Ok((wrap(out, device), (pairs.n_target(), cout).into()))
     })
 }

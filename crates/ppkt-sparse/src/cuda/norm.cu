@@ -13,12 +13,24 @@ __device__ __forceinline__ void sums(const T* x, int n, int c, double* parts) {
     });
 }
 
-// Of the gradient behind the ReLU, and of its product with x. `y` is the result where a ReLU followed.
+// The norm of one number, with the same bits wherever it is computed, so that a ReLU is taken at the same places forward
+// and backward: product and sum are rounded apart, as the processor does.
+__device__ __forceinline__ float norm1(float x, int channel, int c, const float* moments, const float* affine) {
+    float scale = affine[channel] * moments[c + channel];
+    return __fadd_rn(__fmul_rn(x - moments[channel], scale), affine[c + channel]);
+}
+
+// Of the gradient behind the ReLU, and of its product with x. Where a ReLU followed, `y` is the result, or `affine` is
+// there if the result was the norm of x alone.
 template <class T>
-__device__ __forceinline__ void grad_sums(const T* x, const T* y, const T* g, int n, int c, double* parts) {
+__device__ __forceinline__ void grad_sums(const T* x, const T* y, const T* g, const float* moments,
+                                          const float* affine, int n, int c, double* parts) {
     sum_part<2>(n, c, parts, [&](int row, int channel, double(&v)[2]) {
         size_t at = size_t(row) * c + channel;
-        v[0] = y == nullptr || to_f32(y[at]) > 0.0f ? to_f32(g[at]) : 0.0f;
+        float result = 1.0f;
+        if (y) result = to_f32(y[at]);
+        if (affine) result = norm1(to_f32(x[at]), channel, c, moments, affine);
+        v[0] = result > 0.0f ? to_f32(g[at]) : 0.0f;
         v[1] = v[0] * to_f32(x[at]);
     });
 }
@@ -59,8 +71,7 @@ __device__ __forceinline__ void apply(const T* x, const float* moments, const fl
     if (residual) load4(residual + i, count, wide, r);
     int channel = int(i % unsigned(c));
     for (int j = 0; j < 4; j++) {
-        float scale = affine[channel] * moments[c + channel];
-        v[j] = (v[j] - moments[channel]) * scale + affine[c + channel];
+        v[j] = norm1(v[j], channel, c, moments, affine);
         if (residual) v[j] += r[j];
         if (relu) v[j] = relu1(v[j]);
         channel = channel + 1 == c ? 0 : channel + 1;
@@ -86,30 +97,29 @@ extern "C" __global__ void __launch_bounds__(1024)
     daffine[c + channel] = float(dbeta);
 }
 
-// Gradients of x and, where asked for, of the residual.
+// Gradients of x and, where asked for, of the residual; `y` and `affine` as above.
 template <class T>
 __device__ __forceinline__ void grad_apply(const T* x, const T* y, const T* g, const float* moments,
-                                           const float* coefficients, unsigned total, int c, T* dx, T* dresidual) {
+                                           const float* affine, const float* coefficients, unsigned total, int c,
+                                           T* dx, T* dresidual) {
     unsigned i = first_of_four();
     if (i >= total) return;
     unsigned count = min(4u, total - i);
     bool wide = aligned4(x) && aligned4(y) && aligned4(g) && aligned4(dx) && aligned4(dresidual);
     float v[4], m[4], r[4];
     load4(g + i, count, wide, r);
-    if (y) {
-        load4(y + i, count, wide, m);
-        for (int j = 0; j < 4; j++) r[j] = m[j] > 0.0f ? r[j] : 0.0f;
-    }
-    if (dresidual) store4(dresidual + i, count, wide, r);
-    if (!dx) return;
     load4(x + i, count, wide, v);
+    if (y) load4(y + i, count, wide, m);
     int channel = int(i % unsigned(c));
     for (int j = 0; j < 4; j++) {
+        if (affine) m[j] = norm1(v[j], channel, c, moments, affine);
+        if (y || affine) r[j] = m[j] > 0.0f ? r[j] : 0.0f;
         v[j] = coefficients[channel] * r[j] + coefficients[c + channel] * (v[j] - moments[channel]) +
                coefficients[2 * c + channel];
         channel = channel + 1 == c ? 0 : channel + 1;
     }
-    store4(dx + i, count, wide, v);
+    if (dresidual) store4(dresidual + i, count, wide, r);
+    if (dx) store4(dx + i, count, wide, v);
 }
 
 // running <- (1 - momentum) running + momentum batch
@@ -126,8 +136,9 @@ extern "C" __global__ void norm_count(long long* batches) { *batches += 1; }
         sums(x, n, c, parts);                                                                                          \
     }                                                                                                                  \
     extern "C" __global__ void __launch_bounds__(256)                                                                  \
-        norm_grad_sums_##name(const T* x, const T* y, const T* g, int n, int c, double* parts) {                       \
-        grad_sums(x, y, g, n, c, parts);                                                                               \
+        norm_grad_sums_##name(const T* x, const T* y, const T* g, const float* moments, const float* affine, int n,    \
+                              int c, double* parts) {                                                                  \
+        grad_sums(x, y, g, moments, affine, n, c, parts);                                                              \
     }                                                                                                                  \
     extern "C" __global__ void __launch_bounds__(256)                                                                  \
         norm_apply_##name(const T* x, const float* moments, const float* affine, const T* residual, int relu,          \
@@ -135,9 +146,9 @@ extern "C" __global__ void norm_count(long long* batches) { *batches += 1; }
         apply(x, moments, affine, residual, relu, total, c, y);                                                        \
     }                                                                                                                  \
     extern "C" __global__ void __launch_bounds__(256)                                                                  \
-        norm_grad_apply_##name(const T* x, const T* y, const T* g, const float* moments, const float* coefficients,    \
-                               unsigned total, int c, T* dx, T* dresidual) {                                           \
-        grad_apply(x, y, g, moments, coefficients, total, c, dx, dresidual);                                           \
+        norm_grad_apply_##name(const T* x, const T* y, const T* g, const float* moments, const float* affine,          \
+                               const float* coefficients, unsigned total, int c, T* dx, T* dresidual) {                \
+        grad_apply(x, y, g, moments, affine, coefficients, total, c, dx, dresidual);                                   \
     }
 OF_TYPE(float, f32)
 OF_TYPE(bf16, bf16)

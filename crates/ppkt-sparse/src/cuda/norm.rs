@@ -4,6 +4,7 @@ use candle_core::Result;
 
 use super::gpu::{Feature, Geometry, Gpu, Launch, Source, kernel};
 use super::rows::{Rows, parts_of};
+use crate::norm_tensor::Through;
 
 /// Moments of every channel over all rows, at least two: `[3, C]`, mean, 1 / standard deviation and unbiased variance.
 pub(crate) fn batch_moments<G: Gpu, T: Feature>(
@@ -57,8 +58,8 @@ pub(crate) fn normalise<G: Gpu, T: Feature>(
 /// What a backward pass reads.
 pub(crate) struct Backward<'a, G: Gpu + 'a, T: Feature> {
     pub(crate) x: G::View<'a, T>,
-    /// The result, where a ReLU followed.
-    pub(crate) relu_of: Option<G::View<'a, T>>,
+    /// Where a ReLU let values through.
+    pub(crate) through: Through<G::View<'a, T>>,
     pub(crate) grad: G::View<'a, T>,
     pub(crate) moments: G::View<'a, f32>,
     pub(crate) affine: G::View<'a, f32>,
@@ -80,9 +81,15 @@ pub(crate) struct Gradients<G: Gpu, T: Feature> {
 impl<'a, G: Gpu + 'a, T: Feature> Backward<'a, G, T> {
     pub(crate) fn run(&self, gpu: &G, rows: Rows) -> Result<Gradients<G, T>> {
         let (n, c) = (rows.n as i32, rows.channels as i32);
+        // The kernels look at the result where there is one, or at the norm where they are given γ and β.
+        let (relu_of, relu_affine) = match self.through {
+            Through::All => (None, None),
+            Through::Positive(y) => (Some(y), None),
+            Through::OfNorm => (None, Some(self.affine)),
+        };
         let mut parts = gpu.uninit::<f64>(2 * rows.parts() * rows.channels)?;
-        let sums = Launch::on(gpu).view(self.x).view_or_null(self.relu_of).view(self.grad);
-        let sums = sums.value(n).value(c).write(&mut parts);
+        let sums = Launch::on(gpu).view(self.x).view_or_null(relu_of).view(self.grad);
+        let sums = sums.view(self.moments).view_or_null(relu_affine).value(n).value(c).write(&mut parts);
         sums.run(Source::Norm, &kernel::<T>("norm_grad_sums"), parts_of(rows))?;
         let mut coefficients = gpu.uninit::<f32>(3 * rows.channels)?;
         let mut daffine = gpu.uninit::<f32>(2 * rows.channels)?;
@@ -95,8 +102,9 @@ impl<'a, G: Gpu + 'a, T: Feature> Backward<'a, G, T> {
         let (mut dx, mut dresidual) = (wanted(self.want_dx)?, wanted(self.want_dresidual)?);
         if dx.is_some() || dresidual.is_some() {
             let (geometry, total) = rows.fours()?;
-            let launch = Launch::on(gpu).view(self.x).view_or_null(self.relu_of).view(self.grad);
-            let launch = launch.view(self.moments).read(&coefficients).value(total).value(c);
+            let launch = Launch::on(gpu).view(self.x).view_or_null(relu_of).view(self.grad);
+            let launch = launch.view(self.moments).view_or_null(relu_affine).read(&coefficients);
+            let launch = launch.value(total).value(c);
             let launch = launch.write_or_null(dx.as_mut()).write_or_null(dresidual.as_mut());
             launch.run(Source::Norm, &kernel::<T>("norm_grad_apply"), geometry)?;
         }

@@ -11,6 +11,7 @@ use super::{norm, pool};
 use crate::conv::Direction;
 use crate::cuda::map::Table;
 use crate::kernel_map::KernelMap;
+use crate::norm_tensor::{Backward, Gradients, Through};
 use crate::pool::Reduction;
 
 /// A storage and where a tensor lies in it.
@@ -144,48 +145,38 @@ pub(crate) fn normalise(
     })
 }
 
-/// What the gradients of a normalisation depend on.
-pub(crate) struct NormBackward<'a> {
-    pub(crate) x: &'a Tensor,
-    pub(crate) y: &'a Tensor,
-    pub(crate) grad: &'a Tensor,
-    pub(crate) moments: &'a Tensor,
-    /// Gamma and beta.
-    pub(crate) affine: &'a Tensor,
-    pub(crate) relu: bool,
-    pub(crate) batch_statistics: bool,
-    pub(crate) want_dx: bool,
-    pub(crate) want_dresidual: bool,
-}
-
-impl NormBackward<'_> {
-    /// Gradients by x, by gamma and beta, and by the residual.
-    pub(crate) fn run(&self) -> Result<(Option<Tensor>, Tensor, Option<Tensor>)> {
-        let tensors = [self.x, self.y, self.grad, self.moments, self.affine];
-        with_storages(NORM, tensors, |[x, y, grad, moments, affine]| {
-            let (device, shape, rows) = (&x.0.device, x.1.shape(), rows_of(x.1)?);
-            by_type!(NORM, x.0, T => {
-                let backward = norm::Backward::<CudaDevice, T> {
-                    x: view(NORM, x)?,
-                    relu_of: self.relu.then(|| view(NORM, y)).transpose()?,
-                    grad: view(NORM, grad)?,
-                    moments: view(NORM, moments)?,
-                    affine: view(NORM, affine)?,
-                    batch_statistics: self.batch_statistics,
-                    want_dx: self.want_dx,
-                    want_dresidual: self.want_dresidual && self.relu,
-                };
-                let grads = backward.run(device, rows)?;
-                let dresidual = match grads.dresidual {
-                    Some(dresidual) => Some(tensor(dresidual, device, shape)),
-                    // Without a ReLU the residual's gradient is the result's.
-                    None => self.want_dresidual.then(|| self.grad.clone()),
-                };
-                let daffine = tensor(grads.daffine, device, 2 * rows.channels);
-                Ok((grads.dx.map(|dx| tensor(dx, device, shape)), daffine, dresidual))
-            })
+/// The gradients of a normalisation with `moments`.
+pub(crate) fn norm_gradients(asked: &Backward<'_>, moments: &Tensor) -> Result<Gradients> {
+    let Backward { x, grad, affine, through, .. } = *asked;
+    let y = if let Through::Positive(y) = through { y } else { x };
+    with_storages(NORM, [x, y, grad, moments, affine], |[x, y, grad, moments, affine]| {
+        let (device, shape, rows) = (&x.0.device, x.1.shape(), rows_of(x.1)?);
+        by_type!(NORM, x.0, T => {
+            let relu = !matches!(through, Through::All);
+            let backward = norm::Backward::<CudaDevice, T> {
+                x: view(NORM, x)?,
+                through: match through {
+                    Through::All => Through::All,
+                    Through::Positive(_) => Through::Positive(view(NORM, y)?),
+                    Through::OfNorm => Through::OfNorm,
+                },
+                grad: view(NORM, grad)?,
+                moments: view(NORM, moments)?,
+                affine: view(NORM, affine)?,
+                batch_statistics: asked.of_batch,
+                want_dx: asked.want_dx,
+                want_dresidual: asked.want_dresidual && relu,
+            };
+            let grads = backward.run(device, rows)?;
+            let dresidual = match grads.dresidual {
+                Some(dresidual) => Some(tensor(dresidual, device, shape)),
+                // Without a ReLU the residual's gradient is the result's.
+                None => asked.want_dresidual.then(|| asked.grad.clone()),
+            };
+            let daffine = tensor(grads.daffine, device, 2 * rows.channels);
+            Ok(Gradients { dx: grads.dx.map(|dx| tensor(dx, device, shape)), daffine, dresidual })
         })
-    }
+    })
 }
 
 /// `running ← (1 - momentum) running + momentum batch`

@@ -8,12 +8,20 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
+#[cfg(feature = "metal")]
+use candle_core::MetalStorage;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Device, Layout, Result, Shape, Tensor, bail};
+#[cfg(any(feature = "cuda", feature = "metal"))]
+use candle_core::{
+    DType, Storage,
+    backend::{BackendDevice, BackendStorage},
+};
 
+use super::arithmetic::{InGraph, Output};
 use super::record::Record;
-use crate::element::Element;
 use crate::gradients::lay_aside;
-use crate::rows::cpu_view;
 
 const OP: &str = "network";
 
@@ -25,16 +33,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Makes `rows`, the network's result, a tensor whose gradient runs through the record.
-pub(super) fn attach<E: Element>(
+/// Makes the network's result a tensor whose gradient runs through the record.
+pub(super) fn attach<A: InGraph>(
     features: &Tensor,
-    record: Record<E>,
-    rows: Vec<f32>,
-    shape: (usize, usize),
+    record: Record<A>,
+    output: Output,
+    shape: Shape,
 ) -> Result<Tensor> {
     let slots = Slots::default();
     let token = token(record.parameters().cloned().collect(), &slots)?;
-    let network = Network { rows: Mutex::new(Some(rows)), shape, record: Mutex::new(Some(record)), slots };
+    let network =
+        Network { output: Mutex::new(Some(output)), shape, record: Mutex::new(Some(record)), slots };
     match token {
         Some(token) => features.apply_op2(&token, network),
         None => features.apply_op1(network),
@@ -71,6 +80,12 @@ impl Carry {
         (CpuStorage::F32(vec![0.0]), Shape::from(1))
     }
 
+    #[cfg(any(feature = "cuda", feature = "metal"))]
+    fn token_on<D: BackendDevice>(device: &D) -> Result<(D::Storage, Shape)> {
+        let shape = Shape::from(1);
+        Ok((device.zeros_impl(&shape, DType::F32)?, shape))
+    }
+
     fn fetch(&self, offset: usize, parameter: &Tensor) -> Result<Option<Tensor>> {
         let gradient = lock(&self.slots).get_mut(self.first + offset).and_then(Option::take);
         // A parameter without part in the result; candle insists on a gradient for what is computed from others.
@@ -87,6 +102,16 @@ impl CustomOp1 for Carry {
         Ok(Self::token())
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, first: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
+        Self::token_on(first.device())
+    }
+
+    #[cfg(feature = "metal")]
+    fn metal_fwd(&self, first: &MetalStorage, _: &Layout) -> Result<(MetalStorage, Shape)> {
+        Self::token_on(first.device())
+    }
+
     fn bwd(&self, a: &Tensor, _: &Tensor, _: &Tensor) -> Result<Option<Tensor>> {
         self.fetch(0, a)
     }
@@ -99,6 +124,28 @@ impl CustomOp2 for Carry {
 
     fn cpu_fwd(&self, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
         Ok(Self::token())
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        first: &CudaStorage,
+        _: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        Self::token_on(first.device())
+    }
+
+    #[cfg(feature = "metal")]
+    fn metal_fwd(
+        &self,
+        first: &MetalStorage,
+        _: &Layout,
+        _: &MetalStorage,
+        _: &Layout,
+    ) -> Result<(MetalStorage, Shape)> {
+        Self::token_on(first.device())
     }
 
     fn bwd(
@@ -129,6 +176,32 @@ impl CustomOp3 for Carry {
         Ok(Self::token())
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        first: &CudaStorage,
+        _: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        Self::token_on(first.device())
+    }
+
+    #[cfg(feature = "metal")]
+    fn metal_fwd(
+        &self,
+        first: &MetalStorage,
+        _: &Layout,
+        _: &MetalStorage,
+        _: &Layout,
+        _: &MetalStorage,
+        _: &Layout,
+    ) -> Result<(MetalStorage, Shape)> {
+        Self::token_on(first.device())
+    }
+
     fn bwd(
         &self,
         _: &Tensor,
@@ -142,19 +215,58 @@ impl CustomOp3 for Carry {
 }
 
 /// The network: its result is there already, and its gradients come from the record, once.
-struct Network<E: Element> {
-    rows: Mutex<Option<Vec<f32>>>,
-    shape: (usize, usize),
-    record: Mutex<Option<Record<E>>>,
+struct Network<A: InGraph> {
+    output: Mutex<Option<Output>>,
+    shape: Shape,
+    record: Mutex<Option<Record<A>>>,
     slots: Slots,
 }
 
-impl<E: Element> Network<E> {
-    fn result(&self) -> Result<(CpuStorage, Shape)> {
-        match lock(&self.rows).take() {
-            Some(rows) => Ok((CpuStorage::F32(rows), Shape::from(self.shape))),
+impl Output {
+    /// Outside of any graph.
+    pub(super) fn into_tensor(self, shape: &Shape) -> Result<Tensor> {
+        match self {
+            Self::Host(rows) => Tensor::from_vec(rows, shape, &Device::Cpu),
+            Self::Device(rows) => Ok(rows),
+        }
+    }
+}
+
+impl<A: InGraph> Network<A> {
+    fn output(&self) -> Result<Output> {
+        match lock(&self.output).take() {
+            Some(output) => Ok(output),
             None => bail!("a tape is put into the graph once"),
         }
+    }
+
+    fn on_cpu(&self) -> Result<(CpuStorage, Shape)> {
+        let storage = match self.output()? {
+            Output::Host(rows) => CpuStorage::F32(rows),
+            Output::Device(rows) => CpuStorage::F32(rows.flatten_all()?.to_vec1()?),
+        };
+        Ok((storage, self.shape.clone()))
+    }
+
+    /// A copy on the device, whose tensors do not give their memory away.
+    #[cfg(any(feature = "cuda", feature = "metal"))]
+    fn on_device<S: BackendStorage>(&self, own: impl Fn(&Storage) -> Option<&S>) -> Result<(S, Shape)> {
+        let rows = self.output()?.into_tensor(&self.shape)?;
+        let (storage, layout) = rows.storage_and_layout();
+        match own(&storage) {
+            Some(storage) => Ok((storage.try_clone(layout)?, self.shape.clone())),
+            None => bail!("{OP}: the result is on {:?}", rows.device().location()),
+        }
+    }
+
+    #[cfg(feature = "cuda")]
+    fn on_cuda(&self) -> Result<(CudaStorage, Shape)> {
+        self.on_device(|s| if let Storage::Cuda(s) = s { Some(s) } else { None })
+    }
+
+    #[cfg(feature = "metal")]
+    fn on_metal(&self) -> Result<(MetalStorage, Shape)> {
+        self.on_device(|s| if let Storage::Metal(s) = s { Some(s) } else { None })
     }
 
     /// The gradient of the features; those of the parameters go into the slots.
@@ -165,24 +277,33 @@ impl<E: Element> Network<E> {
                  forward again, or add the losses and go back once"
             );
         };
-        let grad = grad.contiguous()?;
-        let gradients = record.backward(&cpu_view(OP, &grad)?)?;
-        *lock(&self.slots) = gradients.parameters;
-        match gradients.input {
-            Some(dx) => Tensor::from_vec(dx, features.shape(), &Device::Cpu).map(Some),
+        let (input, parameters) = record.backward_from(&grad.contiguous()?, features.shape())?;
+        *lock(&self.slots) = parameters;
+        match input {
+            Some(dx) => Ok(Some(dx)),
             None if features.track_op() => features.zeros_like().map(Some),
             None => Ok(None),
         }
     }
 }
 
-impl<E: Element> CustomOp1 for Network<E> {
+impl<A: InGraph> CustomOp1 for Network<A> {
     fn name(&self) -> &'static str {
         OP
     }
 
     fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        self.result()
+        self.on_cpu()
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, _: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
+        self.on_cuda()
+    }
+
+    #[cfg(feature = "metal")]
+    fn metal_fwd(&self, _: &MetalStorage, _: &Layout) -> Result<(MetalStorage, Shape)> {
+        self.on_metal()
     }
 
     fn bwd(&self, features: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
@@ -190,13 +311,35 @@ impl<E: Element> CustomOp1 for Network<E> {
     }
 }
 
-impl<E: Element> CustomOp2 for Network<E> {
+impl<A: InGraph> CustomOp2 for Network<A> {
     fn name(&self) -> &'static str {
         OP
     }
 
     fn cpu_fwd(&self, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        self.result()
+        self.on_cpu()
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        _: &CudaStorage,
+        _: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        self.on_cuda()
+    }
+
+    #[cfg(feature = "metal")]
+    fn metal_fwd(
+        &self,
+        _: &MetalStorage,
+        _: &Layout,
+        _: &MetalStorage,
+        _: &Layout,
+    ) -> Result<(MetalStorage, Shape)> {
+        self.on_metal()
     }
 
     fn bwd(

@@ -10,25 +10,38 @@
 //! | file | what |
 //! |---|---|
 //! | `mod.rs` | what a network calls |
-//! | `recorder.rs` | forward, of f32 or of bf16 |
+//! | `arithmetic.rs` | the operations that a tape is made of |
+//! | `host.rs` | those of the processor, of f32 or of bf16 |
+//! | `on_device.rs` | those on tensors of a GPU |
+//! | `recorder.rs` | forward |
 //! | `record.rs` | what is kept, and how the rest is found again |
 //! | `backward.rs` | gradients |
 //! | `spans.rs` | how long each operation takes, for benches |
 //! | `graph.rs` | the tape as nodes of candle's graph |
 
+mod arithmetic;
 mod backward;
 mod graph;
+mod host;
+mod on_device;
 mod record;
 mod recorder;
 mod spans;
+#[cfg(test)]
+mod tests;
+
+use std::any::Any;
+use std::sync::Arc;
 
 use half::bf16;
 
-use crate::element::Element;
 use crate::layers::Parts;
 use crate::{
     BatchNorm, Pointwise, Precision, SparseConv3d, SparseConvTranspose3d, SparseError, SparseTensor,
 };
+use arithmetic::{Arithmetic, InGraph};
+use host::Host;
+use on_device::OnDevice;
 use recorder::{Recorder, Then, Value};
 pub use spans::{TapeSpan, TapeStep, tape_spans};
 
@@ -64,58 +77,65 @@ const OP: &str = "tape";
 /// # Ok(())
 /// # }
 /// ```
-pub struct Tape(Kind);
-
-enum Kind {
-    F32(Recorder<f32>),
-    Bf16(Recorder<bf16>),
-}
+pub struct Tape(Box<dyn Recording>);
 
 /// Features on a tape: what one unit gives to others. What the backward pass can compute again is freed with the last
 /// clone.
 #[derive(Debug, Clone)]
-pub struct TapeValue(Rows);
-
-#[derive(Debug, Clone)]
-enum Rows {
-    F32(Value<f32>),
-    Bf16(Value<bf16>),
+pub struct TapeValue {
+    channels: usize,
+    /// A [`Value`] of the tape's arithmetic.
+    value: Arc<dyn Any + Send + Sync>,
 }
 
 impl TapeValue {
+    fn new<A: Arithmetic>(value: Value<A>) -> Self {
+        Self { channels: value.channels, value: Arc::new(value) }
+    }
+
     /// Number of channels.
     pub fn channels(&self) -> usize {
-        match &self.0 {
-            Rows::F32(value) => value.channels,
-            Rows::Bf16(value) => value.channels,
-        }
+        self.channels
+    }
+
+    fn of<A: Arithmetic>(&self) -> Result<&Value<A>, SparseError> {
+        self.value.downcast_ref().ok_or_else(|| {
+            candle_core::Error::msg("tape: the value is on a tape of another precision or device").into()
+        })
     }
 }
 
-/// Numbers that have a tape.
-trait OnTape: Element {
-    /// The value, where it is on a tape of these numbers.
-    fn of(value: &TapeValue) -> Option<&Value<Self>>;
+/// A tape of any arithmetic.
+trait Recording {
+    fn unit(
+        &mut self,
+        inputs: &[&TapeValue],
+        parts: Parts<'_>,
+        after: After<'_>,
+    ) -> Result<TapeValue, SparseError>;
+
+    fn finish(self: Box<Self>, y: TapeValue) -> Result<SparseTensor, SparseError>;
 }
 
-impl OnTape for f32 {
-    fn of(value: &TapeValue) -> Option<&Value<Self>> {
-        if let Rows::F32(value) = &value.0 { Some(value) } else { None }
+impl<A: InGraph> Recording for Recorder<A> {
+    fn unit(
+        &mut self,
+        inputs: &[&TapeValue],
+        parts: Parts<'_>,
+        after: After<'_>,
+    ) -> Result<TapeValue, SparseError> {
+        let inputs = inputs.iter().map(|x| x.of()).collect::<Result<Vec<_>, _>>()?;
+        let residual = after.residual().map(TapeValue::of).transpose()?;
+        let then = Then { norm: after.norm(), residual, relu: after.relu() };
+        Ok(TapeValue::new(self.unit(&inputs, parts, then)?))
     }
-}
 
-impl OnTape for bf16 {
-    fn of(value: &TapeValue) -> Option<&Value<Self>> {
-        if let Rows::Bf16(value) = &value.0 { Some(value) } else { None }
+    fn finish(self: Box<Self>, y: TapeValue) -> Result<SparseTensor, SparseError> {
+        let value = y.of::<A>()?.clone();
+        // The result's memory becomes the tensor's where nobody else has the value.
+        drop(y);
+        (*self).finish(value)
     }
-}
-
-fn own<E: OnTape>(value: &TapeValue) -> Result<&Value<E>, SparseError> {
-    E::of(value).ok_or_else(of_another_tape)
-}
-
-fn of_another_tape() -> SparseError {
-    candle_core::Error::msg("tape: the value is on a tape of another precision").into()
 }
 
 /// The convolution of a unit.
@@ -202,21 +222,25 @@ impl Tape {
     /// once; parameters and their gradients, sums, moments, and the result of a last layer without a norm are f32.
     ///
     /// # Errors
-    /// As [`Precision::check`]; candle's.
+    /// As [`Precision::check_on`]; candle's.
     pub fn with_precision(
         x: &SparseTensor,
         train: bool,
         precision: Precision,
     ) -> Result<(Self, TapeValue), SparseError> {
+        fn begin<A: InGraph>(
+            arithmetic: A,
+            x: &SparseTensor,
+            train: bool,
+        ) -> Result<(Tape, TapeValue), SparseError> {
+            let (tape, x) = Recorder::new(arithmetic, x, train)?;
+            Ok((Tape(Box::new(tape)), TapeValue::new(x)))
+        }
+        let device = x.features().device();
         match precision {
-            Precision::F32 => {
-                let (tape, x) = Recorder::new(x, train)?;
-                Ok((Self(Kind::F32(tape)), TapeValue(Rows::F32(x))))
-            }
-            Precision::Bf16 => {
-                let (tape, x) = Recorder::new(x, train)?;
-                Ok((Self(Kind::Bf16(tape)), TapeValue(Rows::Bf16(x))))
-            }
+            _ if !device.is_cpu() => begin(OnDevice::new(precision, device)?, x, train),
+            Precision::F32 => begin(Host::<f32>::new()?, x, train),
+            Precision::Bf16 => begin(Host::<bf16>::new()?, x, train),
         }
     }
 
@@ -235,21 +259,7 @@ impl Tape {
         layer: impl Into<Layer<'a>>,
         after: After<'_>,
     ) -> Result<TapeValue, SparseError> {
-        fn unit<E: OnTape>(
-            tape: &mut Recorder<E>,
-            inputs: &[&TapeValue],
-            parts: Parts<'_>,
-            after: After<'_>,
-        ) -> Result<Value<E>, SparseError> {
-            let inputs = inputs.iter().map(|x| own(x)).collect::<Result<Vec<_>, _>>()?;
-            let residual = after.residual().map(own).transpose()?;
-            tape.unit(&inputs, parts, Then { norm: after.norm(), residual, relu: after.relu() })
-        }
-        let parts = layer.into().parts();
-        Ok(TapeValue(match &mut self.0 {
-            Kind::F32(tape) => Rows::F32(unit(tape, inputs, parts, after)?),
-            Kind::Bf16(tape) => Rows::Bf16(unit(tape, inputs, parts, after)?),
-        }))
+        self.0.unit(inputs, layer.into().parts(), after)
     }
 
     /// Ends the tape with `y`, which becomes a tensor of candle's graph, of f32.
@@ -257,10 +267,6 @@ impl Tape {
     /// # Errors
     /// candle's.
     pub fn finish(self, y: TapeValue) -> Result<SparseTensor, SparseError> {
-        match (self.0, y.0) {
-            (Kind::F32(tape), Rows::F32(y)) => tape.finish(y),
-            (Kind::Bf16(tape), Rows::Bf16(y)) => tape.finish(y),
-            _ => Err(of_another_tape()),
-        }
+        self.0.finish(y)
     }
 }

@@ -4,42 +4,9 @@ use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
 
+use super::arithmetic::{Arithmetic, Convolution, Norm, Part};
 use super::recorder::Value;
 use super::spans::{TapeStep, timed};
-use crate::conv::Direction;
-use crate::element::Element;
-use crate::kernel_map::KernelMap;
-use crate::kernels::Side;
-use crate::norm_kernel::Moments;
-use crate::{BatchNorm, SparseError};
-
-/// The norm of a unit, as it was in the forward pass.
-pub(super) struct Norm {
-    pub(super) moments: Moments,
-    pub(super) gamma: Vec<f32>,
-    pub(super) beta: Vec<f32>,
-    /// γ and β as they are in the graph.
-    pub(super) parameters: [Tensor; 2],
-    /// Whether the moments are functions of the rows.
-    pub(super) of_batch: bool,
-}
-
-impl Norm {
-    pub(super) fn new(
-        norm: &BatchNorm,
-        moments: Moments,
-        of_batch: bool,
-    ) -> std::result::Result<Self, SparseError> {
-        let (gamma, beta) = norm.gamma_beta();
-        Ok(Self {
-            moments,
-            gamma: gamma.to_vec1()?,
-            beta: beta.to_vec1()?,
-            parameters: [gamma.clone(), beta.clone()],
-            of_batch,
-        })
-    }
-}
 
 /// Multiply-adds for an element of the result up to which a convolution is run again: 3×3×3 ones of the family's widths
 /// need over a thousand.
@@ -49,45 +16,31 @@ const CHEAP: usize = 256;
 const MOST_SUMS: usize = 1;
 
 /// One unit.
-pub(super) struct Node<E> {
-    pub(super) kernel: Tensor,
-    pub(super) bias: Option<Tensor>,
-    pub(super) map: Arc<KernelMap>,
-    pub(super) direction: Direction,
-    pub(super) norm: Option<Norm>,
+pub(super) struct Node<A: Arithmetic> {
+    pub(super) conv: Convolution,
+    pub(super) norm: Option<Norm<A>>,
     pub(super) relu: bool,
-    /// Channels of the result.
-    pub(super) channels: usize,
     /// Values that are read, side by side, with their channels.
     pub(super) inputs: Vec<(usize, usize)>,
     pub(super) residual: Option<usize>,
     /// Whether anything that it depends on has a gradient.
     pub(super) needs: bool,
     /// The convolution's result, where it is kept or was found again.
-    pub(super) z: Option<Vec<E>>,
+    pub(super) z: Option<A::Rows>,
     /// The unit's result, where it is kept or was found again.
-    pub(super) y: Option<Arc<Vec<E>>>,
+    pub(super) y: Option<Arc<A::Rows>>,
     /// Whether `y` stays until the unit's own turn.
     pub(super) keeps_y: bool,
     /// Residual sums that have to be found before `y` is, its own included.
     sums: usize,
 }
 
-impl<E: Element> Node<E> {
-    pub(super) fn new(
-        kernel: Tensor,
-        bias: Option<Tensor>,
-        map: Arc<KernelMap>,
-        direction: Direction,
-    ) -> Self {
+impl<A: Arithmetic> Node<A> {
+    pub(super) fn new(conv: Convolution, relu: bool) -> Self {
         Self {
-            kernel,
-            bias,
-            map,
-            direction,
+            conv,
             norm: None,
-            relu: false,
-            channels: 0,
+            relu,
             inputs: Vec::new(),
             residual: None,
             needs: false,
@@ -100,16 +53,14 @@ impl<E: Element> Node<E> {
 
     /// Whether to run the convolution again costs no more than some passes over memory: those with a matrix for each
     /// row, with few channels, or between resolutions.
-    pub(super) fn is_cheap(&self) -> bool {
-        let dims = self.kernel.dims();
-        let cin = dims[dims.len() - 2];
-        self.map.n_pairs() * cin <= CHEAP * self.direction.lists(&self.map).n_target
+    pub(super) fn is_cheap(&self, arithmetic: &A) -> bool {
+        arithmetic.pairs(&self.conv) * self.conv.cin() <= CHEAP * self.conv.rows()
     }
 
     /// The unit's parameters in a fixed order.
     pub(super) fn parameters(&self) -> impl Iterator<Item = &Tensor> {
         let norm = self.norm.iter().flat_map(|n| &n.parameters);
-        [&self.kernel].into_iter().chain(&self.bias).chain(norm)
+        [&self.conv.kernel].into_iter().chain(&self.conv.bias).chain(norm)
     }
 
     /// Whether `y` follows from `z`.
@@ -128,18 +79,18 @@ enum Stays {
 
 /// The units of a network, in the order of the forward pass. Value 0 is the input, value `i + 1` the result of unit
 /// `i`.
-pub(super) struct Record<E: Element> {
-    pub(super) input: Arc<Vec<E>>,
+pub(super) struct Record<A: Arithmetic> {
+    pub(super) arithmetic: Arc<A>,
+    pub(super) input: Arc<A::Rows>,
     pub(super) input_needs: bool,
-    pub(super) path: E::Path,
-    pub(super) nodes: Vec<Node<E>>,
+    pub(super) nodes: Vec<Node<A>>,
     /// The value that the tape ends with.
     pub(super) end: usize,
 }
 
-impl<E: Element> Record<E> {
-    pub(super) fn new(input: Arc<Vec<E>>, input_needs: bool, path: E::Path) -> Self {
-        Self { input, input_needs, path, nodes: Vec::new(), end: 0 }
+impl<A: Arithmetic> Record<A> {
+    pub(super) fn new(arithmetic: A, input: Arc<A::Rows>, input_needs: bool) -> Self {
+        Self { arithmetic: Arc::new(arithmetic), input, input_needs, nodes: Vec::new(), end: 0 }
     }
 
     /// Whether a value has a gradient.
@@ -147,25 +98,25 @@ impl<E: Element> Record<E> {
         if id == 0 { self.input_needs } else { self.nodes[id - 1].needs }
     }
 
-    /// Whether a unit with these inputs has one.
-    pub(super) fn needs_gradient(
+    /// Whether a unit with these parameters and inputs has one.
+    pub(super) fn needs_gradient<'p>(
         &self,
-        node: &Node<E>,
-        inputs: &[&Value<E>],
-        residual: Option<usize>,
+        mut parameters: impl Iterator<Item = &'p Tensor>,
+        inputs: &[&Value<A>],
+        residual: Option<&Value<A>>,
     ) -> bool {
-        node.parameters().any(Tensor::track_op)
-            || inputs.iter().map(|x| x.id).chain(residual).any(|id| self.needs(id))
+        parameters.any(Tensor::track_op)
+            || inputs.iter().copied().chain(residual).any(|value| self.needs(value.id))
     }
 
     /// Adds a unit; returns the number of its result.
     pub(super) fn push(
         &mut self,
-        mut node: Node<E>,
-        inputs: &[&Value<E>],
-        residual: Option<&Value<E>>,
+        mut node: Node<A>,
+        inputs: &[&Value<A>],
+        residual: Option<&Value<A>>,
     ) -> usize {
-        node.needs = self.needs_gradient(&node, inputs, residual.map(|r| r.id));
+        node.needs = self.needs_gradient(node.parameters(), inputs, residual);
         if node.needs {
             inputs.iter().copied().chain(residual).for_each(|value| self.keep(value));
         }
@@ -179,7 +130,7 @@ impl<E: Element> Record<E> {
     }
 
     /// Keeps a value that is read, if it cannot be found again, or only by way of many others.
-    fn keep(&mut self, value: &Value<E>) {
+    fn keep(&mut self, value: &Value<A>) {
         if value.id == 0 {
             return;
         }
@@ -196,11 +147,11 @@ impl<E: Element> Record<E> {
     }
 
     /// A value, kept or found again; it stays until [`Self::free_all_but`].
-    pub(super) fn rows(&mut self, id: usize) -> Result<Arc<Vec<E>>> {
+    pub(super) fn rows(&mut self, id: usize) -> Result<Arc<A::Rows>> {
         self.find(id, Stays::Yes)
     }
 
-    fn find(&mut self, id: usize, stays: Stays) -> Result<Arc<Vec<E>>> {
+    fn find(&mut self, id: usize, stays: Stays) -> Result<Arc<A::Rows>> {
         let Some(unit) = id.checked_sub(1) else { return Ok(self.input.clone()) };
         if let Some(y) = &self.nodes[unit].y {
             return Ok(y.clone());
@@ -213,27 +164,24 @@ impl<E: Element> Record<E> {
         if passing.is_none() {
             self.find_z(id)?;
         }
-        let node = &mut self.nodes[unit];
-        let Some(Norm { moments, gamma, beta, .. }) = &node.norm else {
-            candle_core::bail!("a tape has lost a value");
-        };
+        let Self { arithmetic, nodes, .. } = self;
+        let node = &mut nodes[unit];
+        let Some(norm) = &node.norm else { candle_core::bail!("a tape has lost a value") };
         let y = match (passing, &node.z, residual.map(Arc::try_unwrap)) {
-            (Some(mut z), _, residual) => {
+            (Some(z), _, residual) => {
                 let residual = residual.map(|r| r.map_or_else(|kept| kept, Arc::new));
-                let residual = residual.as_ref().map(|r| r.as_slice());
+                let residual = residual.as_deref().map(A::view);
                 timed(id, TapeStep::NormAgain, || {
-                    E::normalise_in_place(&mut z, moments, gamma, beta, residual, node.relu);
-                });
-                z
+                    arithmetic.normalise_in_place(z, norm, residual, node.relu)
+                })?
             }
-            (None, Some(z), Some(Ok(mut sum))) => {
-                timed(id, TapeStep::NormAgain, || E::normalise_onto(&mut sum, z, moments, gamma, beta));
-                sum
+            (None, Some(z), Some(Ok(sum))) => {
+                timed(id, TapeStep::NormAgain, || arithmetic.normalise_onto(sum, A::view(z), norm))?
             }
             (None, Some(z), residual) => {
                 let kept = residual.and_then(std::result::Result::err);
-                let kept = kept.as_ref().map(|r| r.as_slice());
-                timed(id, TapeStep::NormAgain, || E::normalise(z, moments, gamma, beta, kept, node.relu))
+                let kept = kept.as_deref().map(A::view);
+                timed(id, TapeStep::NormAgain, || arithmetic.normalise(A::view(z), norm, kept, node.relu))?
             }
             (None, None, _) => candle_core::bail!("a tape has lost a value"),
         };
@@ -252,19 +200,19 @@ impl<E: Element> Record<E> {
         Ok(())
     }
 
-    fn convolution(&mut self, id: usize, stays: Stays) -> Result<Vec<E>> {
+    fn convolution(&mut self, id: usize, stays: Stays) -> Result<A::Rows> {
         let inputs = self.inputs_that(id, stays)?;
-        let sides: Vec<Side<'_, E>> =
-            inputs.iter().map(|(data, channels)| Side { data, channels: *channels }).collect();
-        timed(id, TapeStep::ConvolutionAgain, || self.nodes[id - 1].product(self.path, &sides))
+        timed(id, TapeStep::ConvolutionAgain, || {
+            self.arithmetic.product(&self.nodes[id - 1].conv, &parts(&inputs))
+        })
     }
 
     /// What the convolution of a unit reads, each with its channels.
-    pub(super) fn inputs(&mut self, id: usize) -> Result<Vec<(Arc<Vec<E>>, usize)>> {
+    pub(super) fn inputs(&mut self, id: usize) -> Result<Vec<(Arc<A::Rows>, usize)>> {
         self.inputs_that(id, Stays::Yes)
     }
 
-    fn inputs_that(&mut self, id: usize, stays: Stays) -> Result<Vec<(Arc<Vec<E>>, usize)>> {
+    fn inputs_that(&mut self, id: usize, stays: Stays) -> Result<Vec<(Arc<A::Rows>, usize)>> {
         let inputs = self.nodes[id - 1].inputs.clone();
         inputs.into_iter().map(|(input, channels)| Ok((self.find(input, stays)?, channels))).collect()
     }
@@ -283,4 +231,9 @@ impl<E: Element> Record<E> {
             }
         }
     }
+}
+
+/// Values as a convolution reads them.
+pub(super) fn parts<A: Arithmetic>(values: &[(Arc<A::Rows>, usize)]) -> Vec<Part<'_, A>> {
+    values.iter().map(|(rows, channels)| Part { rows: A::view(rows), channels: *channels }).collect()
 }

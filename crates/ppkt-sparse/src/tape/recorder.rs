@@ -1,70 +1,72 @@
-//! A tape of one kind of numbers.
+//! A tape while the network runs forward.
 
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
+use candle_core::{Shape, Tensor};
 
 use super::OP;
-use super::record::{Node, Norm, Record};
+use super::arithmetic::{Arithmetic, Convolution, InGraph, Norm, Part};
+use super::record::{Node, Record};
 use super::spans::{TapeStep, timed};
-use crate::conv::{Direction, check_weight, downwards, upwards, with_slices};
-use crate::element::Element;
-use crate::kernels::{Side, Weight};
+use crate::conv::{Direction, check_weight, downwards, upwards};
 use crate::layers::Parts;
 use crate::{BatchNorm, CoordinateManager, SparseError, SparseTensor};
 
 /// Records a network while it runs forward.
-pub(super) struct Recorder<E: Element> {
+pub(super) struct Recorder<A: Arithmetic> {
     manager: Arc<CoordinateManager>,
     features: Tensor,
     train: bool,
-    path: E::Path,
-    record: Record<E>,
+    pub(super) record: Record<A>,
 }
 
 /// Features on a tape.
-#[derive(Debug, Clone)]
-pub(super) struct Value<E> {
+#[derive(Debug)]
+pub(super) struct Value<A: Arithmetic> {
     /// 0 for the input, otherwise 1 + the unit's number.
     pub(super) id: usize,
-    pub(super) rows: Arc<Vec<E>>,
+    pub(super) rows: Arc<A::Rows>,
     /// The same before they were rounded, where they were and nothing follows the convolution.
-    exact: Option<Arc<Vec<f32>>>,
+    exact: Option<Arc<A::Exact>>,
     pub(super) channels: usize,
     stride: u32,
 }
 
-impl<E> Value<E> {
-    fn side(&self) -> Side<'_, E> {
-        Side { data: &self.rows, channels: self.channels }
+impl<A: Arithmetic> Value<A> {
+    fn part(&self) -> Part<'_, A> {
+        Part { rows: A::view(&self.rows), channels: self.channels }
+    }
+}
+
+impl<A: Arithmetic> Clone for Value<A> {
+    fn clone(&self) -> Self {
+        Self { rows: self.rows.clone(), exact: self.exact.clone(), ..*self }
     }
 }
 
 /// What follows a convolution.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Then<'a, E> {
+pub(super) struct Then<'a, A: Arithmetic> {
     pub(super) norm: Option<&'a BatchNorm>,
-    pub(super) residual: Option<&'a Value<E>>,
+    pub(super) residual: Option<&'a Value<A>>,
     pub(super) relu: bool,
 }
 
-impl<E: Element> Recorder<E> {
-    pub(super) fn new(x: &SparseTensor, train: bool) -> Result<(Self, Value<E>), SparseError> {
+impl<A: Arithmetic> Recorder<A> {
+    pub(super) fn new(arithmetic: A, x: &SparseTensor, train: bool) -> Result<(Self, Value<A>), SparseError> {
         let features = x.features().contiguous()?;
-        let rows = Arc::new(with_slices([&features], |[rows]| E::from_f32(rows).into_owned())?);
-        let (manager, path) = (x.manager().clone(), E::path()?);
-        let record = Record::new(rows.clone(), features.track_op(), path);
+        let rows = Arc::new(arithmetic.features(&features)?);
+        let record = Record::new(arithmetic, rows.clone(), features.track_op());
         let input = Value { id: 0, rows, exact: None, channels: x.channels(), stride: x.stride() };
-        Ok((Self { manager, features, train, path, record }, input))
+        Ok((Self { manager: x.manager().clone(), features, train, record }, input))
     }
 
     /// A convolution of `inputs` side by side and what follows it.
     pub(super) fn unit(
         &mut self,
-        inputs: &[&Value<E>],
+        inputs: &[&Value<A>],
         Parts { kernel, bias, spec, direction }: Parts<'_>,
-        then: Then<'_, E>,
-    ) -> Result<Value<E>, SparseError> {
+        then: Then<'_, A>,
+    ) -> Result<Value<A>, SparseError> {
         let Some(x) = inputs.first() else {
             let expected = "a list of at least one tensor".to_owned();
             return Err(SparseError::Shape { op: OP, what: "the input", expected, got: vec![0] });
@@ -84,38 +86,41 @@ impl<E: Element> Recorder<E> {
                 return Err(SparseError::Shape { op: OP, what: "the residual", expected, got });
             }
         }
-        let mut node =
-            Node::new(kernel.contiguous()?, bias.map(Tensor::contiguous).transpose()?, map, direction);
-        (node.channels, node.relu) = (channels, then.relu);
-        let sides: Vec<Side<'_, E>> = inputs.iter().map(|x| x.side()).collect();
+        let (kernel, bias) = (kernel.contiguous()?, bias.map(Tensor::contiguous).transpose()?);
+        let mut node = Node::new(Convolution { kernel, bias, map, direction, channels }, then.relu);
+        let parts: Vec<Part<'_, A>> = inputs.iter().map(|x| x.part()).collect();
+        let arithmetic = &*self.record.arithmetic;
         let (y, exact) = match then.norm {
-            None => timed(id, TapeStep::Convolution, || node.product_and_exact(self.path, &sides))?,
+            None => timed(id, TapeStep::Convolution, || arithmetic.product_and_exact(&node.conv, &parts))?,
             Some(norm) => {
-                let z = timed(id, TapeStep::Convolution, || node.product(self.path, &sides))?;
-                let moments = timed(id, TapeStep::Norm, || norm.moments(&z, stride, self.train))?;
-                let norm = node.norm.insert(Norm::new(norm, moments, self.train)?);
-                if norm.gamma.len() != channels {
-                    let (expected, got) = (format!("[{channels}]"), vec![norm.gamma.len()]);
+                let (gamma, beta) = norm.gamma_beta();
+                if gamma.elem_count() != channels {
+                    let (expected, got) = (format!("[{channels}]"), vec![gamma.elem_count()]);
                     return Err(SparseError::Shape { op: OP, what: "the norm", expected, got });
                 }
-                let residual = then.residual.map(|r| r.rows.as_slice());
-                let tracked = self.record.needs_gradient(&node, inputs, then.residual.map(|r| r.id));
-                let y = if tracked && !node.is_cheap() {
-                    let norm = node.norm.as_ref().map(|n| (&n.moments, &n.gamma, &n.beta));
-                    let y = norm.map(|(m, g, b)| {
-                        timed(id, TapeStep::Norm, || E::normalise(&z, m, g, b, residual, node.relu))
-                    });
-                    node.z = Some(z);
-                    y.unwrap_or_default()
-                } else {
-                    let mut y = z;
-                    if let Some(n) = &node.norm {
-                        timed(id, TapeStep::Norm, || {
-                            E::normalise_in_place(&mut y, &n.moments, &n.gamma, &n.beta, residual, node.relu);
-                        });
-                    }
-                    y
+                let z = timed(id, TapeStep::Convolution, || arithmetic.product(&node.conv, &parts))?;
+                let moments = timed(id, TapeStep::Norm, || {
+                    arithmetic.moments(norm, A::view(&z), (node.conv.rows(), stride), self.train)
+                })?;
+                let norm = Norm {
+                    moments,
+                    affine: arithmetic.affine(norm)?,
+                    parameters: [gamma.clone(), beta.clone()],
+                    of_batch: self.train,
                 };
+                let (residual, relu) = (then.residual.map(|r| A::view(&r.rows)), node.relu);
+                let parameters = node.parameters().chain(&norm.parameters);
+                let tracked = self.record.needs_gradient(parameters, inputs, then.residual);
+                let y = if tracked && !node.is_cheap(arithmetic) {
+                    let again = || arithmetic.normalise(A::view(&z), &norm, residual, relu);
+                    let y = timed(id, TapeStep::Norm, again)?;
+                    node.z = Some(z);
+                    y
+                } else {
+                    let onto = || arithmetic.normalise_in_place(z, &norm, residual, relu);
+                    timed(id, TapeStep::Norm, onto)?
+                };
+                node.norm = Some(norm);
                 (y, None)
             }
         };
@@ -123,7 +128,7 @@ impl<E: Element> Recorder<E> {
         Ok(Value { id, rows: Arc::new(y), exact: exact.map(Arc::new), channels, stride })
     }
 
-    fn same_voxels(&self, stride: u32, other: &Value<E>) -> Result<(), SparseError> {
+    fn same_voxels(&self, stride: u32, other: &Value<A>) -> Result<(), SparseError> {
         if other.stride == stride {
             return Ok(());
         }
@@ -132,53 +137,21 @@ impl<E: Element> Recorder<E> {
         let (left_rows, right_rows) = (rows(left), rows(right));
         Err(SparseError::DifferentCoordinates { op: OP, left, right, left_rows, right_rows })
     }
+}
 
+impl<A: InGraph> Recorder<A> {
     /// Ends the tape with `y`, which becomes a tensor of candle's graph.
-    pub(super) fn finish(self, y: Value<E>) -> Result<SparseTensor, SparseError> {
+    pub(super) fn finish(self, y: Value<A>) -> Result<SparseTensor, SparseError> {
         let Value { id, rows, exact, channels, stride } = y;
         let mut record = self.record;
         record.end_with(id);
-        let rows = match exact {
-            Some(exact) => Arc::unwrap_or_clone(exact),
-            None => E::into_f32(Arc::unwrap_or_clone(rows)),
-        };
-        let shape = (self.manager.coarser(stride, 1)?.len(), channels);
+        let shape = Shape::from((self.manager.coarser(stride, 1)?.len(), channels));
+        let output = A::output(rows, exact, &shape)?;
         let features = if record.needs(id) {
-            super::graph::attach(&self.features, record, rows, shape)?
+            super::graph::attach(&self.features, record, output, shape)?
         } else {
-            Tensor::from_vec(rows, shape, &Device::Cpu)?
+            output.into_tensor(&shape)?
         };
         SparseTensor::on(&self.manager, stride, features)
-    }
-}
-
-impl<E: Element> Node<E> {
-    /// The convolution alone.
-    pub(super) fn product(&self, path: E::Path, sides: &[Side<'_, E>]) -> candle_core::Result<Vec<E>> {
-        let (lists, bias) = (self.direction.lists(&self.map), self.bias()?);
-        self.with_weight(sides, |weight| E::product(path, lists, sides, weight, bias.as_deref()))
-    }
-
-    /// As [`Self::product`], and the same before it was rounded, where it was.
-    fn product_and_exact(
-        &self,
-        path: E::Path,
-        sides: &[Side<'_, E>],
-    ) -> candle_core::Result<(Vec<E>, Option<Vec<f32>>)> {
-        let (lists, bias) = (self.direction.lists(&self.map), self.bias()?);
-        self.with_weight(sides, |weight| E::product_and_exact(path, lists, sides, weight, bias.as_deref()))
-    }
-
-    fn bias(&self) -> candle_core::Result<Option<Vec<f32>>> {
-        self.bias.as_ref().map(|bias| bias.flatten_all()?.to_vec1()).transpose()
-    }
-
-    fn with_weight<T>(
-        &self,
-        sides: &[Side<'_, E>],
-        f: impl FnOnce(Weight<'_>) -> T,
-    ) -> candle_core::Result<T> {
-        let cin = sides.iter().map(|s| s.channels).sum();
-        with_slices([&self.kernel], |[w]| f(Weight::forward(w, cin, self.channels)))
     }
 }

@@ -62,6 +62,46 @@ fn rows_are_normalised_as_on_the_processor() {
     }
 }
 
+/// The ReLU's places found from the norm again are those of the result that was kept.
+#[test]
+fn a_relu_behind_the_norm_alone_needs_no_result() {
+    fn check<T: Feature + Into<f32> + Default + PartialEq + std::fmt::Debug>(
+        gpu: &Processor,
+        rows: Rows,
+        [x, grad]: [&[T]; 2],
+    ) {
+        let moments: Vec<f32> = numbers(3 * rows.channels, 6).iter().map(|v| v + 1.5).collect();
+        let affine = numbers(2 * rows.channels, 7);
+        let y = normalise(gpu, x, &moments[..], &affine[..], None, true, rows).unwrap();
+        let backward = |through| {
+            let backward = Backward::<Processor, T> {
+                x,
+                through,
+                grad,
+                moments: &moments,
+                affine: &affine,
+                batch_statistics: true,
+                want_dx: true,
+                want_dresidual: true,
+            };
+            backward.run(gpu, rows).unwrap()
+        };
+        let (kept, found) = (backward(Through::Positive(&y[..])), backward(Through::OfNorm));
+        assert_eq!(kept.daffine, found.daffine);
+        assert_eq!(kept.dx, found.dx);
+        assert_eq!(kept.dresidual, found.dresidual);
+        let through = y.iter().filter(|&&y| y.into() > 0.0).count();
+        assert!(rows.elements() < 100 || (through > 10 && through < rows.elements() - 10));
+    }
+    let Some(gpu) = Processor::new() else { return };
+    for (n, channels) in SIZES {
+        let rows = Rows { n, channels };
+        let (x, grad) = (numbers(rows.elements(), 1), numbers(rows.elements(), 3));
+        check::<f32>(&gpu, rows, [&x, &grad]);
+        check::<half::bf16>(&gpu, rows, [&narrow(&x), &narrow(&grad)]);
+    }
+}
+
 #[test]
 fn gradients_are_those_of_the_processor() {
     let Some(gpu) = Processor::new() else { return };
@@ -90,7 +130,7 @@ fn gradients_are_those_of_the_processor() {
             .run();
             let got = Backward::<Processor, f32> {
                 x: &x,
-                relu_of: relu.then_some(&y),
+                through: if relu { Through::Positive(&y[..]) } else { Through::All },
                 grad: &grad,
                 moments: &moments,
                 affine: &affine,
@@ -109,7 +149,7 @@ fn gradients_are_those_of_the_processor() {
             let [x, y, grad] = [&x, &y, &grad].map(|v| narrow(v));
             let got = Backward::<Processor, half::bf16> {
                 x: &x,
-                relu_of: relu.then_some(&y),
+                through: if relu { Through::Positive(&y[..]) } else { Through::All },
                 grad: &grad,
                 moments: &moments,
                 affine: &affine,
