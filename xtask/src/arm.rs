@@ -1,11 +1,11 @@
 //! `cargo xtask arm`: tests of the kernels for 64-bit ARM, on this machine or emulated on another.
 
-use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
 use crate::rules::Workspace;
+use crate::toolchain::{cargo, missing_library};
 
 const TARGET: &str = "aarch64-unknown-linux-gnu";
 const LINKER: &str = "aarch64-linux-gnu-gcc";
@@ -63,22 +63,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn cargo() -> std::ffi::OsString {
-    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
-}
-
 /// What is not there, with the command that brings it.
 fn missing() -> Result<Vec<String>> {
-    let mut missing = Vec::new();
-    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let folder = Command::new(rustc)
-        .args(["--print", "target-libdir", "--target", TARGET])
-        .output()
-        .context("rustc cannot be started")?;
-    let folder = PathBuf::from(String::from_utf8_lossy(&folder.stdout).trim());
-    if !folder.is_dir() {
-        missing.push(format!("the standard library of {TARGET}: rustup target add {TARGET}"));
-    }
+    let mut missing: Vec<String> = missing_library(TARGET)?.into_iter().collect();
     for (program, what, package) in [
         (LINKER, "a linker", "gcc-aarch64-linux-gnu libc6-dev-arm64-cross"),
         (EMULATOR, "an emulator", "qemu-user"),

@@ -5,8 +5,10 @@ mod bench;
 mod check;
 mod goldens;
 mod gpu;
+mod metal;
 mod rules;
 mod teacher_tiny;
+mod toolchain;
 
 use clap::Parser;
 
@@ -32,6 +34,8 @@ enum Task {
     /// Prepares, on a machine without a GPU, what is to be tested and measured on one with
     #[command(subcommand)]
     Gpu(gpu::Gpu),
+    /// Checks the types of the build for Apple's GPUs, on a machine that is no Mac
+    Metal(metal::Options),
     /// Trains the embedded teacher on labels of rendered rooms, and writes its weights and README
     TeacherTiny(teacher_tiny::TeacherTiny),
 }
@@ -44,6 +48,7 @@ fn main() -> anyhow::Result<()> {
         Task::BenchWorker(task) => task.run(),
         Task::Goldens(task) => task.run(),
         Task::Gpu(task) => task.run(),
+        Task::Metal(options) => metal::run(&options),
         Task::TeacherTiny(task) => task.run(),
     }
 }

@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use crate::rules::Workspace;
+use crate::toolchain::{cargo, stand_in};
 
 /// What to check with.
 #[derive(clap::Args)]
@@ -45,15 +46,9 @@ impl Types {
 /// Checks every target of the workspace with the feature `cuda`.
 fn check(root: &Path, with: &str) -> Result<()> {
     // In one place, so that candle's kernels are not "compiled" anew each time.
-    let folder = root.join("target/gpu-types");
-    let nvcc = folder.join("nvcc");
-    if !std::fs::read_to_string(&nvcc).is_ok_and(|there| there == STAND_IN) {
-        std::fs::create_dir_all(&folder)?;
-        std::fs::write(&nvcc, STAND_IN).with_context(|| format!("cannot write {nvcc:?}"))?;
-        executable(&nvcc)?;
-    }
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
+    let nvcc = root.join("target/gpu-types/nvcc");
+    stand_in(&nvcc, STAND_IN)?;
+    let mut command = Command::new(cargo());
     command.current_dir(root).arg(with).args(["--release", "--locked", "--workspace", "--all-targets"]);
     command.args(["--features", "ppkt/cuda"]);
     command.env("NVCC", &nvcc).env("CUDARC_CUDA_VERSION", "13000").env("CUDA_COMPUTE_CAP", "80");
@@ -63,18 +58,6 @@ fn check(root: &Path, with: &str) -> Result<()> {
     let status = command.status().context("cargo cannot be started")?;
     ensure!(status.success(), "the types of the CUDA build are wrong; what cargo said is above");
     Ok(())
-}
-
-#[cfg(unix)]
-fn executable(path: &Path) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))
-        .with_context(|| format!("cannot make {path:?} a program"))
-}
-
-#[cfg(not(unix))]
-fn executable(path: &Path) -> Result<()> {
-    anyhow::bail!("the stand-in for nvcc is a script of a Unix shell: {path:?}")
 }
 
 #[cfg(all(test, unix))]

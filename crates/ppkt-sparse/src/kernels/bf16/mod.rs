@@ -48,19 +48,30 @@ pub(crate) enum Path {
 }
 
 impl Path {
-    /// All that this processor has, best first.
-    pub(crate) fn available() -> Vec<Self> {
-        let mut found = Vec::new();
-        #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx512bf16")
-            && is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512vl")
-        {
-            found.push(Self::Avx512);
+    /// Whether this processor has it.
+    #[cfg(any(test, target_arch = "x86_64"))]
+    fn is_there(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => {
+                is_x86_feature_detected!("avx512bf16")
+                    && is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512vl")
+            }
+            Self::Plain => true,
         }
-        found.push(Self::Plain);
-        found
+    }
+
+    /// All that this processor has, best first.
+    #[cfg(test)]
+    fn available() -> Vec<Self> {
+        let all = [
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512,
+            Self::Plain,
+        ];
+        all.into_iter().filter(|path| path.is_there()).collect()
     }
 
     /// The one to use: the fast one; the plain one only where the environment asks for it.
@@ -77,7 +88,7 @@ impl Path {
         match simd {
             Simd::Plain if std::env::var_os(super::simd::VARIABLE).is_some() => Ok(Self::Plain),
             #[cfg(target_arch = "x86_64")]
-            Simd::Avx512 if Self::available()[0] == Self::Avx512 => Ok(Self::Avx512),
+            Simd::Avx512 if Self::Avx512.is_there() => Ok(Self::Avx512),
             _ => Err(SparseError::Bf16 { simd: simd.name() }),
         }
     }
