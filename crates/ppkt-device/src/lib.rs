@@ -6,24 +6,23 @@
 //! | `open.rs` | from a choice to candle's device |
 //! | `found.rs` | what there is on this machine, and what each thing lacks |
 //! | `error.rs` | what stands in the way, with the remedy; also of errors that come up in the middle of a step |
-//! | `compute.rs` | a GPU as launchers of CUDA kernels see it, so that tests can run them without one |
+//! | `launch/` | what launchers of CUDA kernels ask of a device, so that tests can run them without one |
 //! | `wgsl/` | what kernels written in WGSL ask of a device |
 //! | `cuda/` | kernels of our own on an NVIDIA GPU (feature `cuda`) |
 //! | `metal.rs` | kernels of our own on an Apple GPU (feature `metal`) |
 
 mod choice;
-mod compute;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 mod error;
 mod found;
+pub mod launch;
 #[cfg(feature = "metal")]
 pub mod metal;
 mod open;
 pub mod wgsl;
 
 pub use choice::DeviceChoice;
-pub use compute::{Arg, Compute, Grid, Kernels, Memory, Number, View, blocks, int};
 pub use error::{DeviceError, OUT_OF_MEMORY_REMEDY, out_of_memory};
 pub use found::{Finding, findings};
 pub use open::{name, peak_bytes, send};

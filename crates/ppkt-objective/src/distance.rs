@@ -5,7 +5,7 @@
 //! where the pixel side is fixed.
 
 #[cfg(feature = "cuda")]
-use ppkt_device::{View, cuda::Gpu};
+use ppkt_device::{cuda::CudaDevice, launch::View};
 use rayon::prelude::*;
 
 #[cfg(feature = "cuda")]
@@ -110,12 +110,12 @@ impl PairLoss for Distance {
     }
 
     #[cfg(feature = "cuda")]
-    fn on_cuda<'a>(
+    fn on_cuda(
         &self,
-        gpu: &Gpu<'a>,
-        inputs: [View<'_>; 2],
+        gpu: &CudaDevice,
+        inputs: [View<'_, f32>; 2],
         tracked: Tracked,
-    ) -> candle_core::Result<PairOutcome<Gpu<'a>>> {
+    ) -> candle_core::Result<PairOutcome<CudaDevice>> {
         crate::cuda::distance(gpu, self, inputs, tracked)
     }
 

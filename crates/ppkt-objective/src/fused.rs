@@ -8,7 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Device, Layout, Shape, Tensor};
 
 #[cfg(feature = "cuda")]
-use ppkt_device::{View, cuda::Gpu};
+use ppkt_device::{
+    cuda::{CudaDevice, view},
+    launch::View,
+};
 
 #[cfg(feature = "metal")]
 use ppkt_device::metal::{Metal, MetalBuffer};
@@ -45,12 +48,12 @@ pub(crate) trait PairLoss: Send + Sync + 'static {
 
     /// On an NVIDIA GPU, without waiting for it.
     #[cfg(feature = "cuda")]
-    fn on_cuda<'a>(
+    fn on_cuda(
         &self,
-        gpu: &Gpu<'a>,
-        inputs: [View<'_>; 2],
+        gpu: &CudaDevice,
+        inputs: [View<'_, f32>; 2],
         tracked: Tracked,
-    ) -> candle_core::Result<cuda::PairOutcome<Gpu<'a>>>;
+    ) -> candle_core::Result<cuda::PairOutcome<CudaDevice>>;
 
     /// On an Apple GPU, without waiting for it.
     #[cfg(feature = "metal")]
@@ -135,15 +138,15 @@ impl<L: PairLoss> CustomOp2 for Fused<L> {
         s2: &candle_core::CudaStorage,
         l2: &Layout,
     ) -> candle_core::Result<(candle_core::CudaStorage, Shape)> {
-        let gpu = Gpu::of(s1);
-        let inputs = [gpu.view::<f32>(s1, l1)?, gpu.view::<f32>(s2, l2)?];
-        let outcome = self.loss.on_cuda(&gpu, inputs, self.tracked)?;
+        let gpu = &s1.device;
+        let inputs = [view(self.name(), (s1, l1))?, view(self.name(), (s2, l2))?];
+        let outcome = self.loss.on_cuda(gpu, inputs, self.tracked)?;
         let mut grads = [None, None];
         for ((slot, grad), layout) in grads.iter_mut().zip(outcome.grads).zip([l1, l2]) {
-            *slot = grad.map(|grad| gpu.tensor(grad, layout.shape()));
+            *slot = grad.map(|grad| grad.into_tensor(gpu, layout.shape()));
         }
-        *lock(&self.saved) = Some((gpu.tensor(outcome.hits, &Shape::from(())), grads));
-        Ok((gpu.storage(outcome.loss), Shape::from(())))
+        *lock(&self.saved) = Some((outcome.hits.into_tensor(gpu, ()), grads));
+        Ok((outcome.loss.into_storage(gpu), Shape::from(())))
     }
 
     #[cfg(feature = "metal")]
@@ -197,8 +200,11 @@ pub(crate) trait RowsLoss: Send + Sync + 'static {
 
     /// On an NVIDIA GPU, without waiting for it.
     #[cfg(feature = "cuda")]
-    fn on_cuda<'a>(&self, gpu: &Gpu<'a>, input: &View<'_>)
-    -> candle_core::Result<cuda::RowsOutcome<Gpu<'a>>>;
+    fn on_cuda(
+        &self,
+        gpu: &CudaDevice,
+        input: View<'_, f32>,
+    ) -> candle_core::Result<cuda::RowsOutcome<CudaDevice>>;
 
     /// On an Apple GPU, without waiting for it.
     #[cfg(feature = "metal")]
@@ -243,11 +249,11 @@ impl<L: RowsLoss> CustomOp1 for FusedOne<L> {
         storage: &candle_core::CudaStorage,
         layout: &Layout,
     ) -> candle_core::Result<(candle_core::CudaStorage, Shape)> {
-        let gpu = Gpu::of(storage);
-        let outcome = self.loss.on_cuda(&gpu, &gpu.view::<f32>(storage, layout)?)?;
-        let n_right = gpu.tensor(outcome.n_right, &Shape::from(()));
-        *lock(&self.saved) = Some((n_right, gpu.tensor(outcome.grad, layout.shape())));
-        Ok((gpu.storage(outcome.loss), Shape::from(())))
+        let gpu = &storage.device;
+        let outcome = self.loss.on_cuda(gpu, view(self.name(), (storage, layout))?)?;
+        let n_right = outcome.n_right.into_tensor(gpu, ());
+        *lock(&self.saved) = Some((n_right, outcome.grad.into_tensor(gpu, layout.shape())));
+        Ok((outcome.loss.into_storage(gpu), Shape::from(())))
     }
 
     #[cfg(feature = "metal")]

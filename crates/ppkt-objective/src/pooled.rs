@@ -4,7 +4,7 @@
 
 use candle_core::Tensor;
 #[cfg(feature = "cuda")]
-use ppkt_device::{View, cuda::Gpu};
+use ppkt_device::{cuda::CudaDevice, launch::View};
 use rayon::prelude::*;
 
 #[cfg(feature = "cuda")]
@@ -98,12 +98,12 @@ impl PairLoss for Fused {
     }
 
     #[cfg(feature = "cuda")]
-    fn on_cuda<'a>(
+    fn on_cuda(
         &self,
-        gpu: &Gpu<'a>,
-        inputs: [View<'_>; 2],
+        gpu: &CudaDevice,
+        inputs: [View<'_, f32>; 2],
         tracked: Tracked,
-    ) -> candle_core::Result<PairOutcome<Gpu<'a>>> {
+    ) -> candle_core::Result<PairOutcome<CudaDevice>> {
         crate::cuda::pooled_info_nce(gpu, self, inputs, tracked)
     }
 

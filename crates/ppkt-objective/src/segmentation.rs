@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 #[cfg(feature = "cuda")]
-use ppkt_device::{View, cuda::Gpu};
+use ppkt_device::{cuda::CudaDevice, launch::View};
 use rayon::prelude::*;
 
 use crate::error::ObjectiveError;
@@ -201,11 +201,11 @@ impl RowsLoss for LabelledRows {
     }
 
     #[cfg(feature = "cuda")]
-    fn on_cuda<'a>(
+    fn on_cuda(
         &self,
-        gpu: &Gpu<'a>,
-        scores: &View<'_>,
-    ) -> candle_core::Result<crate::cuda::RowsOutcome<Gpu<'a>>> {
+        gpu: &CudaDevice,
+        scores: View<'_, f32>,
+    ) -> candle_core::Result<crate::cuda::RowsOutcome<CudaDevice>> {
         crate::cuda::segmentation(gpu, self, scores)
     }
 

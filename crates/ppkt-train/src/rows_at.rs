@@ -7,7 +7,10 @@ use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor};
 #[cfg(feature = "cuda")]
-use ppkt_device::cuda::{CudaMemory, Gpu};
+use ppkt_device::cuda::{CudaDevice, view};
+
+#[cfg(feature = "cuda")]
+use crate::cuda::{RowsOnDevice, collect_rows, gather_rows};
 
 /// Which rows of a matrix are asked for, on the device that the matrix will be on: nothing is sent there when it is
 /// used.
@@ -21,7 +24,7 @@ pub(crate) struct RowIndex {
 enum There {
     Cpu,
     #[cfg(feature = "cuda")]
-    Cuda(Box<crate::cuda::RowsOnDevice<CudaMemory<u32>>>),
+    Cuda(Box<RowsOnDevice<CudaDevice>>),
     Metal(Tensor),
 }
 
@@ -32,24 +35,18 @@ impl RowIndex {
         let readers = Readers::of(&rows);
         let there = match device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(device) => {
-                let gpu = Gpu::new(device);
-                There::Cuda(Box::new(crate::cuda::RowsOnDevice::new(&gpu, &rows, &readers)?))
-            }
+            Device::Cuda(device) => There::Cuda(Box::new(RowsOnDevice::new(device, &rows, &readers)?)),
             Device::Metal(_) => There::Metal(Tensor::from_slice(&rows, rows.len(), device)?),
             _ => There::Cpu,
         };
         Ok(Arc::new(Self { rows, readers, there }))
     }
 
-    /// The GPU of a matrix, and the index there.
+    /// The index on the GPU of a matrix.
     #[cfg(feature = "cuda")]
-    fn on_cuda<'a>(
-        &self,
-        matrix: &'a candle_core::CudaStorage,
-    ) -> Result<(Gpu<'a>, &crate::cuda::RowsOnDevice<CudaMemory<u32>>)> {
+    fn on_cuda(&self) -> Result<&RowsOnDevice<CudaDevice>> {
         match &self.there {
-            There::Cuda(rows) => Ok((Gpu::of(matrix), rows)),
+            There::Cuda(rows) => Ok(rows),
             _ => candle_core::bail!("rows-at: the index is not on the GPU of the matrix"),
         }
     }
@@ -125,10 +122,10 @@ impl CustomOp1 for RowsAt {
         storage: &candle_core::CudaStorage,
         layout: &Layout,
     ) -> Result<(candle_core::CudaStorage, Shape)> {
-        let (gpu, rows) = self.0.on_cuda(storage)?;
+        let (gpu, rows) = (&storage.device, self.0.on_cuda()?);
         let (_, dim) = layout.shape().dims2()?;
-        let out = crate::cuda::gather_rows(&gpu, &gpu.view::<f32>(storage, layout)?, rows, dim)?;
-        Ok((gpu.storage(out), Shape::from((self.0.rows.len(), dim))))
+        let out = gather_rows(gpu, view(self.name(), (storage, layout))?, rows, dim)?;
+        Ok((out.into_storage(gpu), Shape::from((self.0.rows.len(), dim))))
     }
 
     fn bwd(&self, matrix: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
@@ -169,10 +166,9 @@ impl CustomOp1 for Collect {
         storage: &candle_core::CudaStorage,
         layout: &Layout,
     ) -> Result<(candle_core::CudaStorage, Shape)> {
-        let (gpu, rows) = self.index.on_cuda(storage)?;
-        let gradient = gpu.view::<f32>(storage, layout)?;
-        let out = crate::cuda::collect_rows(&gpu, &gradient, rows, self.size)?;
-        Ok((gpu.storage(out), Shape::from(self.size)))
+        let (gpu, rows) = (&storage.device, self.index.on_cuda()?);
+        let out = collect_rows(gpu, view(self.name(), (storage, layout))?, rows, self.size)?;
+        Ok((out.into_storage(gpu), Shape::from(self.size)))
     }
 }
 

@@ -1,127 +1,123 @@
-//! An NVIDIA GPU for launchers: candle's storages as memory of kernels, and back.
+//! An NVIDIA GPU for launchers, by candle's CUDA device.
 
-use candle_core::backend::BackendStorage;
 use candle_core::cuda_backend::{CudaDType, CudaDevice, CudaStorage, WrapErr};
 use candle_core::op::BackpropOp;
-use candle_core::{Layout, Result, Shape, Storage, Tensor};
+use candle_core::{Result, Shape, Storage, Tensor};
 
-use super::driver::{CudaSlice, DevicePtr, LaunchConfig, PushKernelArg};
-use super::staging::upload;
-use crate::compute::{Arg, Compute, Grid, Kernels, Memory, Number, View};
+use super::driver::sys::{CUdevice_attribute, CUfunction_attribute_enum};
+use super::driver::{CudaSlice, DevicePtr, DevicePtrMut, LaunchConfig, PushKernelArg};
+use super::staging;
+use crate::launch::{Arg, Call, Gpu, Limits, Memory, Number, View, ViewMut};
 
-/// An NVIDIA GPU.
-#[derive(Clone, Copy)]
-pub struct Gpu<'a>(&'a CudaDevice);
+/// Bytes of shared memory that a block gets without asking for more.
+const ALWAYS_SHARED: u32 = 48 * 1024;
 
-/// Memory of an NVIDIA GPU.
+/// An array on an NVIDIA GPU.
+#[derive(Debug)]
 pub struct CudaMemory<T> {
+    /// At least one number, since the driver makes no empty array.
     slice: CudaSlice<T>,
-    address: u64,
+    len: usize,
 }
 
-impl<T> Memory for CudaMemory<T> {
-    fn read(&self) -> Arg {
-        Arg::Read(self.address)
+impl<T: Number> Memory for CudaMemory<T> {
+    type Number = T;
+
+    fn view(&self) -> View<'_, T> {
+        let (address, _same_stream) = self.slice.device_ptr(self.slice.stream());
+        View::new(address, self.len)
     }
 
-    fn write(&mut self) -> Arg {
-        Arg::Write(self.address)
+    fn view_mut(&mut self) -> ViewMut<'_, T> {
+        let stream = self.slice.stream().clone();
+        let (address, _same_stream) = self.slice.device_ptr_mut(&stream);
+        View::new(address, self.len).written()
     }
 }
 
-impl<'a> Gpu<'a> {
-    /// candle's device as one.
-    pub fn new(device: &'a CudaDevice) -> Self {
-        Self(device)
-    }
-
-    /// That of a storage.
-    pub fn of(storage: &'a CudaStorage) -> Self {
-        Self(storage.device())
-    }
-
-    /// What kernels read of a contiguous tensor.
-    ///
-    /// # Errors
-    /// If it is of another type, or not contiguous.
-    pub fn view<'s, T: CudaDType>(&self, storage: &'s CudaStorage, layout: &Layout) -> Result<View<'s>> {
-        let Some((from, to)) = layout.contiguous_offsets() else {
-            candle_core::bail!("a contiguous tensor is expected");
-        };
-        let (start, _) = storage.as_cuda_slice::<T>()?.device_ptr(&self.0.cuda_stream());
-        Ok(View::new(start + (from * size_of::<T>()) as u64, to - from))
-    }
-
-    /// As [`Self::view`], of memory that a kernel writes in place.
-    ///
-    /// # Errors
-    /// As [`Self::view`].
-    pub fn view_mut<T: CudaDType>(&self, storage: &mut CudaStorage, layout: &Layout) -> Result<(Arg, usize)> {
-        let view = self.view::<T>(storage, layout)?;
-        Ok((view.write(), view.len()))
-    }
-
+impl<T: Number + CudaDType> CudaMemory<T> {
     /// candle's storage of a kernel's result.
-    pub fn storage<T: CudaDType>(&self, memory: CudaMemory<T>) -> CudaStorage {
-        CudaStorage::wrap_cuda_slice(memory.slice, self.0.clone())
+    pub fn into_storage(self, device: &CudaDevice) -> CudaStorage {
+        CudaStorage::wrap_cuda_slice(self.slice, device.clone())
     }
 
     /// A tensor of a kernel's result, outside of any graph.
-    pub fn tensor<T: CudaDType>(&self, memory: CudaMemory<T>, shape: &Shape) -> Tensor {
-        Tensor::from_storage(Storage::Cuda(self.storage(memory)), shape, BackpropOp::none(), false)
+    pub fn into_tensor(self, device: &CudaDevice, shape: impl Into<Shape>) -> Tensor {
+        Tensor::from_storage(Storage::Cuda(self.into_storage(device)), shape, BackpropOp::none(), false)
     }
+}
 
+impl<T: Number> CudaMemory<T> {
     /// A copy on the CPU. Waits.
     ///
     /// # Errors
     /// What went wrong before.
-    pub fn download<T: Number>(&self, memory: &CudaMemory<T>) -> Result<Vec<T>> {
-        self.0.clone_dtoh(&memory.slice)
-    }
-
-    fn owned<T>(&self, slice: CudaSlice<T>) -> CudaMemory<T> {
-        let address = slice.device_ptr(&self.0.cuda_stream()).0;
-        CudaMemory { slice, address }
+    pub fn to_vec(&self, device: &CudaDevice) -> Result<Vec<T>> {
+        let mut values = device.clone_dtoh(&self.slice)?;
+        values.truncate(self.len);
+        Ok(values)
     }
 }
 
 /// Memory and kernels go into one stream, so a kernel finds done what was asked for before it, and memory that is given
 /// up is not used again before the kernels that have it are done. [`DeviceChoice::open`](crate::DeviceChoice::open) makes
 /// such devices.
-impl Compute for Gpu<'_> {
+impl Gpu for CudaDevice {
     type Memory<T: Number> = CudaMemory<T>;
+
+    fn limits(&self) -> Result<Limits> {
+        let stream = self.cuda_stream();
+        let of = |attribute| stream.context().attribute(attribute).map(|n| n as usize).w();
+        Ok(Limits {
+            multiprocessors: of(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
+            shared_bytes: of(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?,
+        })
+    }
 
     #[expect(unsafe_code, reason = "zeros would cost a pass over memory that is written anyway")]
     fn uninit<T: Number>(&self, len: usize) -> Result<CudaMemory<T>> {
-        // SAFETY: the numbers are of types that have no wrong bits, and the trait says that kernels write them first.
-        let slice = unsafe { self.0.alloc(len.max(1)) }?;
-        Ok(self.owned(slice))
+        // SAFETY: any bits are a value of the number types, and the trait says that kernels write them first.
+        let slice = unsafe { self.alloc(len.max(1)) }?;
+        Ok(CudaMemory { slice, len })
     }
 
     fn zeros<T: Number>(&self, len: usize) -> Result<CudaMemory<T>> {
-        Ok(self.owned(self.0.alloc_zeros(len.max(1))?))
+        Ok(CudaMemory { slice: self.alloc_zeros(len.max(1))?, len })
     }
 
     fn upload<T: Number>(&self, values: &[T]) -> Result<CudaMemory<T>> {
-        Ok(self.owned(upload(self.0, values)?))
+        Ok(CudaMemory { slice: staging::upload(self, values)?, len: values.len() })
     }
 
     #[expect(unsafe_code, reason = "a kernel does with its arguments what its text says")]
-    fn launch(&self, kernels: &Kernels, kernel: &str, grid: Grid, threads: u32, args: &[Arg]) -> Result<()> {
-        let function = kernels.module.function(self.0, kernel)?;
-        let stream = self.0.cuda_stream();
+    fn launch(&self, call: &Call<'_>) -> Result<()> {
+        let function = call.kernels.module.function(self, call.kernel)?;
+        if call.shared_bytes > ALWAYS_SHARED {
+            let most = CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            function.set_attribute(most, call.shared_bytes as i32).w()?;
+        }
+        let stream = self.cuda_stream();
         let mut builder = stream.launch_builder(&function);
-        for arg in args {
+        for arg in call.args {
             match arg {
-                Arg::Read(v) | Arg::Write(v) | Arg::U64(v) => builder.arg(v),
+                Arg::Null => builder.arg(&0u64),
+                Arg::Read(span) | Arg::Write(span) => builder.arg(&span.address),
                 Arg::I32(v) => builder.arg(v),
+                Arg::U32(v) => builder.arg(v),
+                Arg::U64(v) => builder.arg(v),
                 Arg::F32(v) => builder.arg(v),
                 Arg::F64(v) => builder.arg(v),
             };
         }
-        let config = LaunchConfig { grid_dim: grid, block_dim: (threads, 1, 1), shared_mem_bytes: 0 };
-        // SAFETY: kernels are those of this workspace, and the caller has held the arguments against their text, as the
-        // trait asks; the same launchers run over emulated kernels in the tests, where every access is checked.
+        let config = LaunchConfig {
+            grid_dim: call.grid.into(),
+            block_dim: call.block.into(),
+            shared_mem_bytes: call.shared_bytes,
+        };
+        // SAFETY: kernels are those of this workspace, and the launcher has held the arguments against their text, as
+        // the trait asks: in the tests the same launchers run over the same text, where the number and width of arguments
+        // is checked and memory is guarded. Arrays that a launch reads or writes live on this device's one stream, which
+        // frees them in its order, after the launch.
         unsafe { builder.launch(config) }.w().map(drop)
     }
 }

@@ -4,6 +4,7 @@ mod gpu;
 mod memory;
 mod module;
 mod staging;
+mod tensors;
 
 use candle_core::Device;
 use candle_core::cuda_backend::cudarc::driver::{CudaContext, sys};
@@ -12,10 +13,10 @@ use crate::{DeviceChoice, DeviceError, Finding};
 
 pub use candle_core::cuda_backend::CudaDevice;
 pub use candle_core::cuda_backend::cudarc::driver;
-pub use gpu::{CudaMemory, Gpu};
+pub use gpu::CudaMemory;
 pub use module::Module;
 pub(crate) use staging::send;
-pub use staging::upload;
+pub use tensors::{Operand, on_gpu, view, view_mut, with_storages};
 
 /// Opens a GPU with one stream for all threads.
 #[expect(unsafe_code, reason = "cudarc's events between streams are turned off")]

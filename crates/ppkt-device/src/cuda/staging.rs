@@ -34,7 +34,7 @@ static BUFFERS: Mutex<Vec<Buffer>> = Mutex::new(Vec::new());
 ///
 /// # Errors
 /// If there is not enough memory, or what went wrong before.
-pub fn upload<T: DeviceRepr + 'static>(device: &CudaDevice, values: &[T]) -> Result<CudaSlice<T>> {
+pub(super) fn upload<T: DeviceRepr + 'static>(device: &CudaDevice, values: &[T]) -> Result<CudaSlice<T>> {
     let bytes = size_of_val(values);
     if bytes > LARGEST {
         return device.clone_htod(values);

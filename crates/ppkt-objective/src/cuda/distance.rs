@@ -1,10 +1,11 @@
 //! Losses without negatives.
 
 use candle_core::Result;
-use ppkt_device::{Arg, Compute, Kernels, Memory, View, blocks, int, kernels};
+use ppkt_device::kernels;
+use ppkt_device::launch::{Geometry, Gpu, Kernels, Memory, View};
 
 use super::nce::{Rows, loss_and_hits};
-use super::{LANES, PairOutcome, ROW_THREADS, read_if};
+use super::{LANES, PairOutcome, ROW_THREADS};
 use crate::distance::{Distance, Kind};
 use crate::fused::Tracked;
 
@@ -14,29 +15,29 @@ static DISTANCE: Kernels = kernels!("distance");
 const CHUNK: usize = 64;
 
 /// The mean row, `[dim]`.
-fn mean_row<C: Compute>(gpu: &C, rows: Arg, n: usize, dim: usize) -> Result<C::Memory<f64>> {
+fn mean_row<G: Gpu>(gpu: &G, rows: View<'_, f32>, n: usize, dim: usize) -> Result<G::Memory<f64>> {
     let parts = n.div_ceil(CHUNK);
     let (mut part, mut mean) = (gpu.uninit::<f64>(parts * dim)?, gpu.uninit::<f64>(dim)?);
-    let args = [rows, Arg::int(n)?, Arg::int(dim)?, part.write()];
-    gpu.launch(&DISTANCE, "column_sums", (int(parts)? as u32, 1, 1), ROW_THREADS, &args)?;
-    let args = [part.read(), Arg::int(parts)?, Arg::int(n)?, Arg::int(dim)?, mean.write()];
-    gpu.launch(&DISTANCE, "column_means", (blocks(dim, LANES)?, 1, 1), LANES, &args)?;
+    let launch = DISTANCE.launch(gpu, "column_sums").read(rows).count(n).count(dim).write(&mut part);
+    launch.run(Geometry::line(parts, ROW_THREADS))?;
+    let launch = DISTANCE.launch(gpu, "column_means").read(&part).count(parts).count(n).count(dim);
+    launch.write(&mut mean).run(Geometry::threads(dim, LANES))?;
     Ok(mean)
 }
 
 /// Distances of pairs, and who is whose nearest.
-pub(crate) fn distance<C: Compute>(
-    gpu: &C,
+pub(crate) fn distance<G: Gpu>(
+    gpu: &G,
     loss: &Distance,
-    inputs: [View<'_>; 2],
+    inputs: [View<'_, f32>; 2],
     tracked: Tracked,
-) -> Result<PairOutcome<C>> {
+) -> Result<PairOutcome<G>> {
     let size @ (n, dim) = (loss.n_rows, loss.dim);
     let centred = loss.kind == Kind::CentredCosine;
     let mut means = [None, None];
     if centred {
-        for (mean, raw) in means.iter_mut().zip(&inputs) {
-            *mean = Some(mean_row(gpu, raw.read(), n, dim)?);
+        for (mean, raw) in means.iter_mut().zip(inputs) {
+            *mean = Some(mean_row(gpu, raw, n, dim)?);
         }
     }
     let [mut point_unit, mut pixel_unit] = [gpu.uninit::<f32>(n * dim)?, gpu.uninit::<f32>(n * dim)?];
@@ -45,27 +46,17 @@ pub(crate) fn distance<C: Compute>(
     for (grad, tracked) in grads.iter_mut().zip(tracked) {
         *grad = tracked.then(|| gpu.uninit::<f32>(n * dim)).transpose()?;
     }
-    let [by_point, by_pixel] = grads.each_mut().map(|g| g.as_mut().map_or(Arg::NONE, Memory::write));
-    let args = [
-        inputs[0].read(),
-        inputs[1].read(),
-        read_if(means[0].as_ref()),
-        read_if(means[1].as_ref()),
-        Arg::int(n)?,
-        Arg::int(dim)?,
-        Arg::I32(i32::from(loss.kind == Kind::L2)),
-        point_unit.write(),
-        pixel_unit.write(),
-        row_loss.write(),
-        by_point,
-        by_pixel,
-    ];
-    gpu.launch(&DISTANCE, "pair_distance", (int(n)? as u32, 1, 1), ROW_THREADS, &args)?;
+    let [by_point, by_pixel] = grads.each_mut().map(Option::as_mut);
+    let launch = DISTANCE.launch(gpu, "pair_distance").read(inputs[0]).read(inputs[1]);
+    let launch = launch.read(means[0].as_ref()).read(means[1].as_ref()).count(n).count(dim);
+    let launch = launch.value(loss.kind == Kind::L2);
+    let launch = launch.write(&mut point_unit).write(&mut pixel_unit).write(&mut row_loss);
+    launch.write(by_point).write(by_pixel).run(Geometry::line(n, ROW_THREADS))?;
     if centred {
         for grad in grads.iter_mut().flatten() {
-            let mean = mean_row(gpu, grad.read(), n, dim)?;
-            let args = [grad.write(), Arg::int(n)?, Arg::int(dim)?, mean.read()];
-            gpu.launch(&DISTANCE, "subtract_means", (blocks(n * dim, LANES)?, 1, 1), LANES, &args)?;
+            let mean = mean_row(gpu, grad.view(), n, dim)?;
+            let launch = DISTANCE.launch(gpu, "subtract_means").write(grad).count(n).count(dim).read(&mean);
+            launch.run(Geometry::threads(n * dim, LANES))?;
         }
     }
     let rows = Rows::new(gpu, &point_unit, &pixel_unit, size, 1.0)?;

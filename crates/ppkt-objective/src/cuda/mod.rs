@@ -12,7 +12,7 @@ pub(crate) use nce::info_nce;
 pub(crate) use pooled::pooled_info_nce;
 pub(crate) use segmentation::segmentation;
 
-use ppkt_device::Compute;
+use ppkt_device::launch::Gpu;
 
 /// Threads of a block that works on one row, or sums: `ROW_THREADS` of `rows.cuh`.
 const ROW_THREADS: u32 = 128;
@@ -21,28 +21,23 @@ const ROW_THREADS: u32 = 128;
 const LANES: u32 = 256;
 
 /// What a loss over two inputs leaves on the GPU.
-pub(crate) struct PairOutcome<C: Compute> {
+pub(crate) struct PairOutcome<G: Gpu> {
     /// The value, one number.
-    pub(crate) loss: C::Memory<f32>,
+    pub(crate) loss: G::Memory<f32>,
     /// Rows whose own partner is the nearest, one number.
-    pub(crate) hits: C::Memory<f32>,
+    pub(crate) hits: G::Memory<f32>,
     /// By each input, of its size, where it is wanted.
-    pub(crate) grads: [Option<C::Memory<f32>>; 2],
+    pub(crate) grads: [Option<G::Memory<f32>>; 2],
 }
 
 /// What a loss over one input leaves on the GPU.
-pub(crate) struct RowsOutcome<C: Compute> {
+pub(crate) struct RowsOutcome<G: Gpu> {
     /// The value, one number.
-    pub(crate) loss: C::Memory<f32>,
+    pub(crate) loss: G::Memory<f32>,
     /// Rows that are right, one number.
-    pub(crate) n_right: C::Memory<f32>,
+    pub(crate) n_right: G::Memory<f32>,
     /// By the input.
-    pub(crate) grad: C::Memory<f32>,
-}
-
-/// As an argument that is read, if it is there.
-fn read_if<M: ppkt_device::Memory>(memory: Option<&M>) -> ppkt_device::Arg {
-    memory.map_or(ppkt_device::Arg::NONE, M::read)
+    pub(crate) grad: G::Memory<f32>,
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! InfoNCE, tile by tile.
 
 use candle_core::Result;
-use ppkt_device::{Arg, Compute, Kernels, Memory, View, blocks, int, kernels};
+use ppkt_device::kernels;
+use ppkt_device::launch::{Geometry, Gpu, Kernels, View};
 
-use super::{LANES, PairOutcome, ROW_THREADS, read_if};
+use super::{LANES, PairOutcome, ROW_THREADS};
 use crate::fused::Tracked;
 use crate::info_nce::Fused;
 
@@ -26,41 +27,41 @@ fn parts(n: usize) -> usize {
 }
 
 /// Rows of unit length, and their lengths.
-pub(super) struct UnitRows<C: Compute> {
-    pub(super) values: C::Memory<f32>,
-    pub(super) lengths: C::Memory<f64>,
+pub(super) struct UnitRows<G: Gpu> {
+    pub(super) values: G::Memory<f32>,
+    pub(super) lengths: G::Memory<f64>,
 }
 
-impl<C: Compute> UnitRows<C> {
+impl<G: Gpu> UnitRows<G> {
     /// Brings rows to unit length.
-    fn new(gpu: &C, raw: &View<'_>, n: usize, dim: usize) -> Result<Self> {
+    fn new(gpu: &G, raw: View<'_, f32>, n: usize, dim: usize) -> Result<Self> {
         let (mut values, mut lengths) = (gpu.uninit::<f32>(n * dim)?, gpu.uninit::<f64>(n)?);
-        let args = [raw.read(), Arg::int(dim)?, values.write(), lengths.write()];
-        gpu.launch(&NCE, "unit_rows", (int(n)? as u32, 1, 1), ROW_THREADS, &args)?;
+        let launch = NCE.launch(gpu, "unit_rows").read(raw).count(dim).write(&mut values).write(&mut lengths);
+        launch.run(Geometry::line(n, ROW_THREADS))?;
         Ok(Self { values, lengths })
     }
 }
 
 /// What each row's loss and gradient need of all the others.
-pub(super) struct Rows<C: Compute> {
+pub(super) struct Rows<G: Gpu> {
     n: usize,
     dim: usize,
     inverse_temperature: f32,
-    top: C::Memory<f32>,
-    others: C::Memory<f32>,
-    scale: C::Memory<f32>,
+    top: G::Memory<f32>,
+    others: G::Memory<f32>,
+    scale: G::Memory<f32>,
     /// `[n]` losses.
-    pub(super) loss: C::Memory<f64>,
+    pub(super) loss: G::Memory<f64>,
     /// `[n]`: 1 where the own key is nearer than all others.
-    pub(super) hit: C::Memory<f32>,
+    pub(super) hit: G::Memory<f32>,
 }
 
-impl<C: Compute> Rows<C> {
+impl<G: Gpu> Rows<G> {
     /// Looks at all similarities of `[n, dim]` queries and keys.
     pub(super) fn new(
-        gpu: &C,
-        query: &C::Memory<f32>,
-        key: &C::Memory<f32>,
+        gpu: &G,
+        query: &G::Memory<f32>,
+        key: &G::Memory<f32>,
         (n, dim): (usize, usize),
         temperature: f64,
     ) -> Result<Self> {
@@ -69,126 +70,94 @@ impl<C: Compute> Rows<C> {
         let (mut top, mut others) = (gpu.uninit::<f32>(parts * n)?, gpu.uninit::<f32>(parts * n)?);
         let (mut own, mut scale) = (gpu.uninit::<f32>(n)?, gpu.uninit::<f32>(n)?);
         let (mut loss, mut hit) = (gpu.uninit::<f64>(n)?, gpu.uninit::<f32>(n)?);
-        let args = [
-            query.read(),
-            key.read(),
-            Arg::int(n)?,
-            Arg::int(dim)?,
-            Arg::F32(inverse_temperature),
-            top.write(),
-            others.write(),
-            own.write(),
-        ];
-        let grid = (int(tiles)? as u32, int(parts)? as u32, 1);
-        gpu.launch(&NCE, "nce_rows", grid, THREADS, &args)?;
-        let args = [
-            Arg::int(n)?,
-            Arg::int(parts)?,
-            Arg::F64(temperature),
-            top.write(),
-            others.write(),
-            own.read(),
-            scale.write(),
-            loss.write(),
-            hit.write(),
-        ];
-        gpu.launch(&NCE, "nce_merge", (blocks(n, LANES)?, 1, 1), LANES, &args)?;
+        let launch = NCE.launch(gpu, "nce_rows").read(query).read(key).count(n).count(dim);
+        let launch = launch.value(inverse_temperature).write(&mut top).write(&mut others).write(&mut own);
+        launch.run(Geometry::new([tiles, parts, 1], [THREADS, 1, 1]))?;
+        let launch = NCE.launch(gpu, "nce_merge").count(n).count(parts).value(temperature);
+        let launch = launch.write(&mut top).write(&mut others).read(&own);
+        let launch = launch.write(&mut scale).write(&mut loss).write(&mut hit);
+        launch.run(Geometry::threads(n, LANES))?;
         Ok(Self { n, dim, inverse_temperature, top, others, scale, loss, hit })
     }
 
     /// The parts of the gradient by the queries, `[parts, n, dim]`.
     pub(super) fn by_query(
         &self,
-        gpu: &C,
-        query: &C::Memory<f32>,
-        key: &C::Memory<f32>,
-    ) -> Result<C::Memory<f32>> {
+        gpu: &G,
+        query: &G::Memory<f32>,
+        key: &G::Memory<f32>,
+    ) -> Result<G::Memory<f32>> {
         self.gradient(gpu, "nce_query_gradient", query, key)
     }
 
     /// The parts of the gradient by the keys, `[parts, n, dim]`.
     pub(super) fn by_key(
         &self,
-        gpu: &C,
-        query: &C::Memory<f32>,
-        key: &C::Memory<f32>,
-    ) -> Result<C::Memory<f32>> {
+        gpu: &G,
+        query: &G::Memory<f32>,
+        key: &G::Memory<f32>,
+    ) -> Result<G::Memory<f32>> {
         self.gradient(gpu, "nce_key_gradient", key, query)
     }
 
     fn gradient(
         &self,
-        gpu: &C,
-        kernel: &str,
-        rows: &C::Memory<f32>,
-        others: &C::Memory<f32>,
-    ) -> Result<C::Memory<f32>> {
+        gpu: &G,
+        kernel: &'static str,
+        rows: &G::Memory<f32>,
+        others: &G::Memory<f32>,
+    ) -> Result<G::Memory<f32>> {
         let Self { n, dim, .. } = *self;
         let parts = parts(n);
         let mut part = gpu.uninit::<f32>(parts * n * dim)?;
-        let args = [
-            rows.read(),
-            others.read(),
-            Arg::int(n)?,
-            Arg::int(dim)?,
-            Arg::F32(self.inverse_temperature),
-            self.top.read(),
-            self.others.read(),
-            self.scale.read(),
-            part.write(),
-        ];
-        let [tiles, parts, channels] = [n.div_ceil(TILE), parts, dim.div_ceil(CHANNELS)].map(int);
-        gpu.launch(&NCE, kernel, (tiles? as u32, parts? as u32, channels? as u32), THREADS, &args)?;
+        let launch = NCE.launch(gpu, kernel).read(rows).read(others).count(n).count(dim);
+        let launch = launch.value(self.inverse_temperature);
+        let launch = launch.read(&self.top).read(&self.others).read(&self.scale).write(&mut part);
+        let grid = [n.div_ceil(TILE), parts, dim.div_ceil(CHANNELS)];
+        launch.run(Geometry::new(grid, [THREADS, 1, 1]))?;
         Ok(part)
     }
 }
 
 /// The mean loss and the number of hits, each one number; `second` is the other half of a symmetric loss.
-pub(super) fn loss_and_hits<C: Compute>(
-    gpu: &C,
-    loss: &C::Memory<f64>,
-    second: Option<&C::Memory<f64>>,
-    hit: &C::Memory<f32>,
+pub(super) fn loss_and_hits<G: Gpu>(
+    gpu: &G,
+    loss: &G::Memory<f64>,
+    second: Option<&G::Memory<f64>>,
+    hit: &G::Memory<f32>,
     n: usize,
-) -> Result<(C::Memory<f32>, C::Memory<f32>)> {
+) -> Result<(G::Memory<f32>, G::Memory<f32>)> {
     let (mut value, mut hits) = (gpu.uninit::<f32>(1)?, gpu.uninit::<f32>(1)?);
-    let args = [loss.read(), read_if(second), hit.read(), Arg::int(n)?, value.write(), hits.write()];
-    gpu.launch(&NCE, "loss_and_hits", (1, 1, 1), ROW_THREADS, &args)?;
+    let launch = NCE.launch(gpu, "loss_and_hits").read(loss).read(second).read(hit).count(n);
+    launch.write(&mut value).write(&mut hits).run(Geometry::line(1, ROW_THREADS))?;
     Ok((value, hits))
 }
 
 /// Adds the parts of a gradient, halves them with those of the mirrored loss, and brings them back to the raw rows.
-pub(super) fn finish<C: Compute>(
-    gpu: &C,
-    part: &C::Memory<f32>,
-    second: Option<&C::Memory<f32>>,
-    unit: Option<&UnitRows<C>>,
+pub(super) fn finish<G: Gpu>(
+    gpu: &G,
+    part: &G::Memory<f32>,
+    second: Option<&G::Memory<f32>>,
+    unit: Option<&UnitRows<G>>,
     (n, dim): (usize, usize),
-) -> Result<C::Memory<f32>> {
+) -> Result<G::Memory<f32>> {
     let mut gradient = gpu.uninit::<f32>(n * dim)?;
-    let args = [
-        part.read(),
-        read_if(second),
-        Arg::int(parts(n))?,
-        Arg::int(n)?,
-        Arg::int(dim)?,
-        read_if(unit.map(|u| &u.values)),
-        read_if(unit.map(|u| &u.lengths)),
-        gradient.write(),
-    ];
-    gpu.launch(&NCE, "nce_finish", (int(n)? as u32, 1, 1), ROW_THREADS, &args)?;
+    let launch = NCE.launch(gpu, "nce_finish").read(part).read(second);
+    let launch = launch.count(parts(n)).count(n).count(dim);
+    let launch = launch.read(unit.map(|u| &u.values)).read(unit.map(|u| &u.lengths)).write(&mut gradient);
+    launch.run(Geometry::line(n, ROW_THREADS))?;
     Ok(gradient)
 }
 
 /// Points as queries and pixels as keys; where the loss is symmetric also the other way round.
-pub(crate) fn info_nce<C: Compute>(
-    gpu: &C,
+pub(crate) fn info_nce<G: Gpu>(
+    gpu: &G,
     loss: &Fused,
-    [point, pixel]: [View<'_>; 2],
+    [point, pixel]: [View<'_, f32>; 2],
     [point_tracked, pixel_tracked]: Tracked,
-) -> Result<PairOutcome<C>> {
+) -> Result<PairOutcome<G>> {
     let size @ (n, dim) = (loss.n_rows, loss.dim);
-    let (p, q) = (UnitRows::new(gpu, &point, n, dim)?, UnitRows::new(gpu, &pixel, n, dim)?);
+    let (p, q) = (UnitRows::new(gpu, point, n, dim)?, UnitRows::new(gpu, pixel, n, dim)?);
     let one = Rows::new(gpu, &p.values, &q.values, size, loss.temperature)?;
     let two = match loss.symmetric {
         true => Some(Rows::new(gpu, &q.values, &p.values, size, loss.temperature)?),

@@ -1,7 +1,8 @@
 //! InfoNCE between groups of points and segments of pixels.
 
 use candle_core::Result;
-use ppkt_device::{Arg, Compute, Kernels, Memory, View, int, kernels};
+use ppkt_device::kernels;
+use ppkt_device::launch::{Geometry, Gpu, Kernels, View};
 
 use super::nce::{Rows, finish, loss_and_hits};
 use super::{PairOutcome, ROW_THREADS};
@@ -11,66 +12,51 @@ use crate::pooled::{COUNT_EPSILON, Fused, Members};
 static POOLED: Kernels = kernels!("pooled");
 
 /// The rows of one side, by group.
-struct Side<'a, C: Compute> {
-    raw: View<'a>,
+struct Side<'a, G: Gpu> {
+    raw: View<'a, f32>,
     members: &'a Members,
     dim: usize,
     n_rows: usize,
-    starts: C::Memory<u32>,
+    starts: G::Memory<u32>,
     /// `[n_rows]`, in f64.
-    lengths: C::Memory<f64>,
+    lengths: G::Memory<f64>,
     /// `[groups, dim]`.
-    means: C::Memory<f32>,
+    means: G::Memory<f32>,
 }
 
-impl<'a, C: Compute> Side<'a, C> {
-    fn new(gpu: &C, members: &'a Members, raw: View<'a>, dim: usize) -> Result<Self> {
+impl<'a, G: Gpu> Side<'a, G> {
+    fn new(gpu: &G, members: &'a Members, raw: View<'a, f32>, dim: usize) -> Result<Self> {
         let (n_rows, n_groups) = (raw.len() / dim, members.n_groups());
         let starts: Vec<u32> = members.starts.iter().map(|&s| s as u32).collect();
         let (starts, rows) = (gpu.upload(&starts)?, gpu.upload(&members.rows)?);
         let (mut lengths, mut means) = (gpu.uninit::<f64>(n_rows)?, gpu.uninit::<f32>(n_groups * dim)?);
-        let args = [raw.read(), Arg::int(dim)?, lengths.write()];
-        gpu.launch(&POOLED, "row_lengths", (int(n_rows)? as u32, 1, 1), ROW_THREADS, &args)?;
-        let args = [
-            raw.read(),
-            Arg::int(dim)?,
-            starts.read(),
-            rows.read(),
-            Arg::F64(COUNT_EPSILON),
-            lengths.read(),
-            means.write(),
-        ];
-        gpu.launch(&POOLED, "group_means", (int(n_groups)? as u32, 1, 1), ROW_THREADS, &args)?;
+        let launch = POOLED.launch(gpu, "row_lengths").read(raw).count(dim).write(&mut lengths);
+        launch.run(Geometry::line(n_rows, ROW_THREADS))?;
+        let launch = POOLED.launch(gpu, "group_means").read(raw).count(dim).read(&starts).read(&rows);
+        let launch = launch.value(COUNT_EPSILON).read(&lengths).write(&mut means);
+        launch.run(Geometry::line(n_groups, ROW_THREADS))?;
         Ok(Self { raw, members, dim, n_rows, starts, lengths, means })
     }
 
     /// From the parts of the gradient by the means to that by the raw rows.
-    fn pull_back(&self, gpu: &C, part: &C::Memory<f32>) -> Result<C::Memory<f32>> {
+    fn pull_back(&self, gpu: &G, part: &G::Memory<f32>) -> Result<G::Memory<f32>> {
         let by_mean = finish(gpu, part, None, None, (self.members.n_groups(), self.dim))?;
         let group = gpu.upload(&self.members.group_of_row(self.n_rows))?;
         let mut gradient = gpu.uninit::<f32>(self.n_rows * self.dim)?;
-        let args = [
-            self.raw.read(),
-            Arg::int(self.dim)?,
-            group.read(),
-            self.starts.read(),
-            Arg::F64(COUNT_EPSILON),
-            self.lengths.read(),
-            by_mean.read(),
-            gradient.write(),
-        ];
-        gpu.launch(&POOLED, "group_pull_back", (int(self.n_rows)? as u32, 1, 1), ROW_THREADS, &args)?;
+        let launch = POOLED.launch(gpu, "group_pull_back").read(self.raw).count(self.dim).read(&group);
+        let launch = launch.read(&self.starts).value(COUNT_EPSILON).read(&self.lengths);
+        launch.read(&by_mean).write(&mut gradient).run(Geometry::line(self.n_rows, ROW_THREADS))?;
         Ok(gradient)
     }
 }
 
 /// The means of points as queries and those of pixels as keys.
-pub(crate) fn pooled_info_nce<C: Compute>(
-    gpu: &C,
+pub(crate) fn pooled_info_nce<G: Gpu>(
+    gpu: &G,
     loss: &Fused,
-    [point, map]: [View<'_>; 2],
+    [point, map]: [View<'_, f32>; 2],
     [point_tracked, map_tracked]: Tracked,
-) -> Result<PairOutcome<C>> {
+) -> Result<PairOutcome<G>> {
     let points = Side::new(gpu, &loss.groups.points, point, loss.dim)?;
     let pixels = Side::new(gpu, &loss.groups.pixels, map, loss.dim)?;
     let n = loss.groups.points.n_groups();

@@ -1,25 +1,26 @@
 //! Cross-entropy and Lovász-softmax.
 
 use candle_core::Result;
-use ppkt_device::{Arg, Compute, Kernels, Memory, View, blocks, int, kernels};
+use ppkt_device::kernels;
+use ppkt_device::launch::{Geometry, Gpu, Kernels, View};
 
-use super::{LANES, RowsOutcome, read_if};
+use super::{LANES, RowsOutcome};
 use crate::segmentation::LabelledRows;
 
 static SEGMENTATION: Kernels = kernels!("segmentation");
 
 /// `CHUNK` of `segmentation.cu`: values of a class that one block sorts or scans.
-const CHUNK: u32 = 2048;
+const CHUNK: usize = 2048;
 /// Digits of a sort key, and passes of the sort, each by eight bits.
 const DIGITS: usize = 256;
 const SHIFTS: [i32; 4] = [0, 8, 16, 24];
 
 /// The loss over rows whose targets the host knows.
-pub(crate) fn segmentation<C: Compute>(
-    gpu: &C,
+pub(crate) fn segmentation<G: Gpu>(
+    gpu: &G,
     rows: &LabelledRows,
-    scores: &View<'_>,
-) -> Result<RowsOutcome<C>> {
+    scores: View<'_, f32>,
+) -> Result<RowsOutcome<G>> {
     let LabelledRows { loss, classes, targets, labelled } = rows;
     let (n, n_labelled) = (targets.len(), labelled.len());
     let weight_of = |class: usize| loss.class_weights.get(class).copied().unwrap_or(1.0);
@@ -34,27 +35,16 @@ pub(crate) fn segmentation<C: Compute>(
     let targets: Vec<u32> = targets.iter().map(|&t| u32::from(t)).collect();
 
     let (targets, place, weights) = (gpu.upload(&targets)?, gpu.upload(&place)?, gpu.upload(&weights)?);
-    let n_blocks = blocks(n, LANES)?;
-    let mut sums = gpu.uninit::<f64>(2 * n_blocks as usize)?;
+    let n_blocks = n.div_ceil(LANES as usize);
+    let mut sums = gpu.uninit::<f64>(2 * n_blocks)?;
     let mut grad = gpu.uninit::<f32>(n * classes)?;
     let with_lovasz = loss.lovasz > 0.0;
     let mut p = with_lovasz.then(|| gpu.uninit::<f32>(classes * n_labelled)).transpose()?;
-    let args = [
-        scores.read(),
-        targets.read(),
-        place.read(),
-        Arg::int(n)?,
-        Arg::int(n_labelled)?,
-        Arg::int(*classes)?,
-        weights.read(),
-        Arg::F64(all_weights),
-        Arg::F64(loss.label_smoothing),
-        Arg::F64(scale),
-        sums.write(),
-        p.as_mut().map_or(Arg::NONE, Memory::write),
-        grad.write(),
-    ];
-    gpu.launch(&SEGMENTATION, "entropy_rows", (n_blocks, 1, 1), LANES, &args)?;
+    let launch = SEGMENTATION.launch(gpu, "entropy_rows").read(scores).read(&targets).read(&place);
+    let launch = launch.count(n).count(n_labelled).count(*classes).read(&weights);
+    let launch = launch.value(all_weights).value(loss.label_smoothing).value(scale);
+    let launch = launch.write(&mut sums).write(p.as_mut()).write(&mut grad);
+    launch.run(Geometry::line(n_blocks, LANES))?;
     let jaccard = match &p {
         None => None,
         Some(p) => {
@@ -63,25 +53,17 @@ pub(crate) fn segmentation<C: Compute>(
         }
     };
     let (mut value, mut n_right) = (gpu.uninit::<f32>(1)?, gpu.uninit::<f32>(1)?);
-    let args = [
-        sums.read(),
-        Arg::I32(n_blocks as i32),
-        Arg::F64(scale),
-        read_if(jaccard.as_ref()),
-        Arg::int(*classes)?,
-        Arg::F64(loss.lovasz),
-        value.write(),
-        n_right.write(),
-    ];
-    gpu.launch(&SEGMENTATION, "entropy_total", (1, 1, 1), LANES, &args)?;
+    let launch = SEGMENTATION.launch(gpu, "entropy_total").read(&sums).count(n_blocks).value(scale);
+    let launch = launch.read(jaccard.as_ref()).count(*classes).value(loss.lovasz);
+    launch.write(&mut value).write(&mut n_right).run(Geometry::line(1, LANES))?;
     Ok(RowsOutcome { loss: value, n_right, grad })
 }
 
 /// The Lovász-softmax loss of probabilities.
-struct Lovasz<'a, C: Compute> {
-    gpu: &'a C,
+struct Lovasz<'a, G: Gpu> {
+    gpu: &'a G,
     /// `[classes, labelled]`.
-    p: &'a C::Memory<f32>,
+    p: &'a G::Memory<f32>,
     classes: usize,
     /// Class of each labelled row, from 0.
     own: &'a [u32],
@@ -89,9 +71,9 @@ struct Lovasz<'a, C: Compute> {
     labelled: &'a [u32],
 }
 
-impl<C: Compute> Lovasz<'_, C> {
+impl<G: Gpu> Lovasz<'_, G> {
     /// Adds the gradient, times `factor`; gives the loss of each class.
-    fn add(&self, factor: f64, grad: &mut C::Memory<f32>) -> Result<C::Memory<f64>> {
+    fn add(&self, factor: f64, grad: &mut G::Memory<f32>) -> Result<G::Memory<f64>> {
         let Self { gpu, p, classes, .. } = *self;
         let n = self.labelled.len();
         let mut of_class = vec![0u32; classes];
@@ -101,68 +83,46 @@ impl<C: Compute> Lovasz<'_, C> {
             (gpu.upload(self.own)?, gpu.upload(&of_class)?, gpu.upload(self.labelled)?);
         let order = self.sorted(&own)?;
 
-        let chunks = blocks(n, CHUNK)?;
-        let grid = (chunks, int(classes)? as u32, 1);
-        let mut count = gpu.uninit::<u32>(classes * chunks as usize)?;
-        let args = [order.read(), own.read(), Arg::int(n)?, count.write()];
-        gpu.launch(&SEGMENTATION, "own_counts", grid, LANES, &args)?;
-        let mut part = gpu.uninit::<f64>(classes * chunks as usize)?;
+        let chunks = n.div_ceil(CHUNK);
+        let geometry = Geometry::new([chunks, classes, 1], [LANES, 1, 1]);
+        let mut count = gpu.uninit::<u32>(classes * chunks)?;
+        let launch =
+            SEGMENTATION.launch(gpu, "own_counts").read(&order).read(&own).count(n).write(&mut count);
+        launch.run(geometry)?;
+        let mut part = gpu.uninit::<f64>(classes * chunks)?;
         let mut by_p = gpu.uninit::<f32>(classes * n)?;
-        let args = [
-            p.read(),
-            order.read(),
-            own.read(),
-            Arg::int(n)?,
-            count.read(),
-            of_class.read(),
-            Arg::F64(present),
-            part.write(),
-            by_p.write(),
-        ];
-        gpu.launch(&SEGMENTATION, "lovasz_steps", grid, LANES, &args)?;
+        let launch = SEGMENTATION.launch(gpu, "lovasz_steps").read(p).read(&order).read(&own).count(n);
+        let launch = launch.read(&count).read(&of_class).value(present).write(&mut part).write(&mut by_p);
+        launch.run(geometry)?;
         let mut loss = gpu.uninit::<f64>(classes)?;
-        let args = [part.read(), Arg::I32(chunks as i32), Arg::int(classes)?, loss.write()];
-        gpu.launch(&SEGMENTATION, "lovasz_losses", (blocks(classes, LANES)?, 1, 1), LANES, &args)?;
-        let args = [
-            p.read(),
-            by_p.read(),
-            rows.read(),
-            Arg::int(n)?,
-            Arg::int(classes)?,
-            Arg::F64(factor),
-            grad.write(),
-        ];
-        gpu.launch(&SEGMENTATION, "lovasz_gradient", (blocks(n, LANES)?, 1, 1), LANES, &args)?;
+        let launch = SEGMENTATION.launch(gpu, "lovasz_losses").read(&part).count(chunks).count(classes);
+        launch.write(&mut loss).run(Geometry::threads(classes, LANES))?;
+        let launch = SEGMENTATION.launch(gpu, "lovasz_gradient").read(p).read(&by_p).read(&rows);
+        let launch = launch.count(n).count(classes).value(factor).write(grad);
+        launch.run(Geometry::threads(n, LANES))?;
         Ok(loss)
     }
 
     /// For each class the labelled rows by descending error, `[classes, labelled]`.
-    fn sorted(&self, own: &C::Memory<u32>) -> Result<C::Memory<u32>> {
+    fn sorted(&self, own: &G::Memory<u32>) -> Result<G::Memory<u32>> {
         let Self { gpu, p, classes, .. } = *self;
         let n = self.labelled.len();
         let all = classes * n;
         let (mut key, mut row) = (gpu.uninit::<u32>(all)?, gpu.uninit::<u32>(all)?);
         let (mut next_key, mut next_row) = (gpu.uninit::<u32>(all)?, gpu.uninit::<u32>(all)?);
-        let args = [p.read(), own.read(), Arg::int(n)?, Arg::int(classes)?, key.write(), row.write()];
-        gpu.launch(&SEGMENTATION, "error_keys", (blocks(all, LANES)?, 1, 1), LANES, &args)?;
-        let chunks = blocks(n, CHUNK)?;
-        let mut count = gpu.uninit::<u32>(classes * DIGITS * chunks as usize)?;
-        let grid = (chunks, int(classes)? as u32, 1);
-        for shift in SHIFTS.map(Arg::I32) {
-            let args = [key.read(), Arg::int(n)?, shift, count.write()];
-            gpu.launch(&SEGMENTATION, "digit_counts", grid, LANES, &args)?;
-            let args = [count.write(), Arg::I32(chunks as i32)];
-            gpu.launch(&SEGMENTATION, "digit_places", (int(classes)? as u32, 1, 1), LANES, &args)?;
-            let args = [
-                key.read(),
-                row.read(),
-                Arg::int(n)?,
-                shift,
-                count.read(),
-                next_key.write(),
-                next_row.write(),
-            ];
-            gpu.launch(&SEGMENTATION, "digit_scatter", grid, LANES, &args)?;
+        let launch = SEGMENTATION.launch(gpu, "error_keys").read(p).read(own).count(n).count(classes);
+        launch.write(&mut key).write(&mut row).run(Geometry::threads(all, LANES))?;
+        let chunks = n.div_ceil(CHUNK);
+        let mut count = gpu.uninit::<u32>(classes * DIGITS * chunks)?;
+        let geometry = Geometry::new([chunks, classes, 1], [LANES, 1, 1]);
+        for shift in SHIFTS {
+            let counts = SEGMENTATION.launch(gpu, "digit_counts").read(&key).count(n).value(shift);
+            counts.write(&mut count).run(geometry)?;
+            let places = SEGMENTATION.launch(gpu, "digit_places").write(&mut count).count(chunks);
+            places.run(Geometry::line(classes, LANES))?;
+            let scatter = SEGMENTATION.launch(gpu, "digit_scatter").read(&key).read(&row).count(n);
+            let scatter = scatter.value(shift).read(&count).write(&mut next_key).write(&mut next_row);
+            scatter.run(geometry)?;
             std::mem::swap(&mut key, &mut next_key);
             std::mem::swap(&mut row, &mut next_row);
         }

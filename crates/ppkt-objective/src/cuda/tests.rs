@@ -1,6 +1,6 @@
 //! Launchers over emulated kernels, held against the CPU's losses.
 
-use ppkt_device::Compute;
+use ppkt_device::launch::{Memory, View};
 use ppkt_testkit::{EmulatedGpu, assert_close};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -17,9 +17,7 @@ const TOLERANCE: f64 = 1e-5;
 
 /// All kernels of the losses; `None` where there is no C++ compiler.
 fn gpu() -> Option<EmulatedGpu> {
-    EmulatedGpu::build(
-        &["nce", "distance", "pooled", "segmentation"].map(|stem| format!("src/cuda/{stem}.cu")),
-    )
+    EmulatedGpu::new("src/cuda")
 }
 
 fn noise(n: usize, seed: u64) -> Vec<f32> {
@@ -46,10 +44,10 @@ fn compare<L: PairLoss>(
     loss: &L,
     inputs: [&[f32]; 2],
     tracked: Tracked,
-    on_gpu: impl Fn(&EmulatedGpu, [ppkt_device::View<'_>; 2]) -> candle_core::Result<PairOutcome<EmulatedGpu>>,
+    on_gpu: impl Fn(&EmulatedGpu, [View<'_, f32>; 2]) -> candle_core::Result<PairOutcome<EmulatedGpu>>,
 ) {
     let want = loss.on_cpu(inputs, tracked);
-    let memory = inputs.map(|values| gpu.upload(values).unwrap());
+    let memory = inputs.map(|values| gpu.array(values));
     let got = on_gpu(gpu, [memory[0].view(), memory[1].view()]).unwrap();
     same(&format!("{what}: loss"), &got.loss.values(), &[want.loss]);
     assert_eq!(got.hits.values(), [want.n_hits as f32], "{what}: hits");
@@ -107,7 +105,7 @@ fn extreme_rows_pass_as_on_the_cpu() {
     point[4 * dim..5 * dim].fill(f32::MAX);
     for temperature in [0.04, 1e-3, 1e-30] {
         let loss = info_nce::Fused { n_rows: n, dim, temperature, symmetric: true };
-        let memory = [&point, &pixel].map(|values| gpu.upload(values).unwrap());
+        let memory = [&point, &pixel].map(|values| gpu.array(values));
         let got = super::info_nce(&gpu, &loss, [memory[0].view(), memory[1].view()], [true, true]).unwrap();
         let want = loss.on_cpu([&point, &pixel], [true, true]);
         assert_close("loss", &got.loss.values(), &[want.loss], 1e-4);
@@ -118,7 +116,7 @@ fn extreme_rows_pass_as_on_the_cpu() {
     // Collapsed embeddings find nothing: another pixel exactly as near counts against a row.
     let same = noise(dim, 3).repeat(n);
     let loss = info_nce::Fused { n_rows: n, dim, temperature: 0.04, symmetric: false };
-    let memory = gpu.upload(&same).unwrap();
+    let memory = gpu.array(&same);
     let got = super::info_nce(&gpu, &loss, [memory.view(), memory.view()], [true, false]).unwrap();
     assert_eq!(got.hits.values(), [0.0]);
     assert!((got.loss.values()[0] - (n as f32).ln()).abs() < 1e-4);
@@ -132,7 +130,7 @@ fn a_value_that_is_not_finite_makes_the_loss_so() {
         for side in 0..2 {
             let mut inputs = [noise(n * dim, 1), noise(n * dim, 2)];
             inputs[side][66 * dim + 3] = bad;
-            let memory = inputs.map(|values| gpu.upload(&values).unwrap());
+            let memory = inputs.map(|values| gpu.array(&values));
             let views = || [memory[0].view(), memory[1].view()];
             let loss = info_nce::Fused { n_rows: n, dim, temperature: 0.07, symmetric: false };
             let value = super::info_nce(&gpu, &loss, views(), [false, false]).unwrap().loss.values();
@@ -150,8 +148,8 @@ fn a_value_that_is_not_finite_makes_the_loss_so() {
             let mut scores = noise(300 * 4, 5);
             scores[row * 4 + 2] = bad;
             let rows = labelled(SegmentationLoss::default(), 4, (0..300).map(|i| (i % 4) as u16).collect());
-            let memory = gpu.upload(&scores).unwrap();
-            let value = super::segmentation(&gpu, &rows, &memory.view()).unwrap().loss.values();
+            let memory = gpu.array(&scores);
+            let value = super::segmentation(&gpu, &rows, memory.view()).unwrap().loss.values();
             assert!(!value[0].is_finite(), "segmentation {bad} {row}: {value:?}");
         }
     }
@@ -213,9 +211,9 @@ fn losses_of_classes_are_those_of_the_cpu() {
             let mut scores: Vec<f32> = noise(n * classes, 3).iter().map(|s| 4.0 * s).collect();
             scores[..n * classes / 4].fill(0.25);
             let want = rows.on_cpu(&scores);
-            let memory = gpu.upload(&scores).unwrap();
+            let memory = gpu.array(&scores);
             let RowsOutcome { loss, n_right, grad } =
-                super::segmentation(&gpu, &rows, &memory.view()).unwrap();
+                super::segmentation(&gpu, &rows, memory.view()).unwrap();
             let what = format!("{n}x{classes} {:?}", rows.loss);
             assert_close(&format!("{what}: loss"), &loss.values(), &[want.loss], TOLERANCE);
             assert_eq!(n_right.values(), [want.n_right as f32], "{what}");

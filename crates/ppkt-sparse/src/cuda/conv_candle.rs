@@ -1,40 +1,30 @@
 //! Convolution of candle's tensors on an NVIDIA GPU.
 
 use candle_core::backend::BackendStorage;
-use candle_core::cuda::{CudaDType, CudaDevice, CudaStorage};
+use candle_core::cuda::{CudaDevice, CudaStorage};
 use candle_core::{DType, Layout, Result, Shape};
-use half::bf16;
+use ppkt_device::cuda::{Operand, view};
 
 use super::conv::{Back, Numbers, Pairs, Rows, Sides, Weight, product, weight_gradient};
 use super::conv_plan::Math;
-use super::device::{DeviceView, part};
-use super::gpu::Number;
 use super::map::DeviceTable;
 use crate::conv::{Conv, Direction, last};
 
-/// A tensor as an operation gets it.
-pub(crate) type Operand<'a> = (&'a CudaStorage, &'a Layout);
-
-/// The numbers of a contiguous tensor.
-fn view<'a, T: CudaDType + Number>((storage, layout): Operand<'a>) -> Result<DeviceView<'a, T>> {
-    let Some((first, _)) = layout.contiguous_offsets() else {
-        candle_core::bail!("a contiguous tensor is needed, not {layout:?}");
-    };
-    Ok(part(storage.as_cuda_slice::<T>()?, first))
-}
+/// For errors.
+const OP: &str = "sparse convolution";
 
 /// Features or their gradients.
-fn rows(operand: Operand<'_>) -> Result<(Rows<'_, CudaDevice>, usize)> {
+fn rows(operand: Operand<'_>) -> Result<(Rows<'_>, usize)> {
     let rows = match operand.0.dtype() {
-        DType::F32 => Rows::F32(view(operand)?),
-        DType::BF16 => Rows::Bf16(view(operand)?),
-        other => candle_core::bail!("sparse convolution on a GPU is of f32 or bf16, not of {other:?}"),
+        DType::F32 => Rows::F32(view(OP, operand)?),
+        DType::BF16 => Rows::Bf16(view(OP, operand)?),
+        other => candle_core::bail!("{OP} on a GPU is of f32 or bf16, not of {other:?}"),
     };
     Ok((rows, last(operand.1)))
 }
 
 /// One tensor of features, or two side by side, and what they are multiplied in.
-fn sides<'a>(conv: &Conv, operands: &[Operand<'a>]) -> Result<(Sides<'a, CudaDevice>, Math)> {
+fn sides<'a>(conv: &Conv, operands: &[Operand<'a>]) -> Result<(Sides<'a>, Math)> {
     let (left, right) = match operands {
         [left] => (rows(*left)?, None),
         [left, right] if left.0.dtype() == right.0.dtype() => (rows(*left)?, Some(rows(*right)?)),
@@ -80,8 +70,8 @@ fn with_pairs<T>(
 
 fn wrap(numbers: Numbers<CudaDevice>, device: &CudaDevice) -> CudaStorage {
     match numbers {
-        Numbers::F32(slice) => CudaStorage::wrap_cuda_slice::<f32>(slice, device.clone()),
-        Numbers::Bf16(slice) => CudaStorage::wrap_cuda_slice::<bf16>(slice, device.clone()),
+        Numbers::F32(memory) => memory.into_storage(device),
+        Numbers::Bf16(memory) => memory.into_storage(device),
     }
 }
 
@@ -101,8 +91,8 @@ pub(crate) fn forward(
     let device = weight.0.device();
     let (sides, math) = sides(conv, inputs)?;
     let (cin, cout) = channels(weight.1);
-    let weight = Weight { numbers: view(weight)?, cin, cout, back: None };
-    let bias = bias.map(view).transpose()?;
+    let weight = Weight { numbers: view(OP, weight)?, cin, cout, back: None };
+    let bias = bias.map(|b| view(OP, b)).transpose()?;
     with_pairs(conv, conv.direction, device, inputs, |pairs| {
         let out = product(device, math, pairs, &sides, &weight, bias, conv.exact)?;
         Ok((wrap(out, device), (pairs.n_target(), cout).into()))
@@ -120,7 +110,8 @@ pub(crate) fn of_features(
     let (sides, math) = sides(conv, &[grad])?;
     let (direction, mirrored) = conv.backwards();
     let (cin, cout) = channels(weight.1);
-    let weight = Weight { numbers: view(weight)?, cin, cout, back: Some(Back { first, outer, mirrored }) };
+    let weight =
+        Weight { numbers: view(OP, weight)?, cin, cout, back: Some(Back { first, outer, mirrored }) };
     with_pairs(conv, direction, device, &[grad], |pairs| {
         let out = product(device, math, pairs, &sides, &weight, None, false)?;
         Ok((wrap(out, device), (pairs.n_target(), outer).into()))
@@ -139,7 +130,6 @@ pub(crate) fn of_weight(conv: &Conv, inputs: &[Operand<'_>], grad: Operand<'_>) 
         if n != pairs.n_target() {
             candle_core::bail!("a gradient of {n} rows for a result of {}", pairs.n_target());
         }
-        let out = weight_gradient(device, math, pairs, &sides, grad)?;
-        Ok(CudaStorage::wrap_cuda_slice::<f32>(out, device.clone()))
+        Ok(weight_gradient(device, math, pairs, &sides, grad)?.into_storage(device))
     })
 }

@@ -4,6 +4,8 @@
 //! product changes no bits; neither does it for gradients by weights, whose sums are cut by constants that no GPU
 //! changes.
 
+use ppkt_device::launch::Limits;
+
 /// How products are rounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Math {
@@ -25,15 +27,6 @@ impl Math {
     fn aligned(self, channels: usize) -> bool {
         (channels * self.bytes()).is_multiple_of(16)
     }
-}
-
-/// What a GPU has for blocks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Limits {
-    /// Multiprocessors, of which each runs blocks of its own.
-    pub(crate) multiprocessors: usize,
-    /// The most shared memory that a block gets.
-    pub(crate) shared_bytes: usize,
 }
 
 /// Bytes of a row that one step of a product reads, as `CHUNK` in `conv_args.cuh`.

@@ -2,9 +2,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `gpu.rs` | what a launcher needs of a device: memory and launches; implemented twice, below |
-//! | `device.rs` | by candle's CUDA device (feature `cuda`) |
-//! | `emulated.rs` | by the processor, in tests: the same launchers and the same kernels |
+//! | `feature.rs` | what features are made of |
 //! | `on_devices.rs` | what is made once for each device |
 //! | `sort.{cu,rs}` | stable radix sort of keys |
 //! | `conv.rs`, `conv_*.cu` | convolution and its gradients |
@@ -16,21 +14,17 @@
 //! | `rows.{cu,rs}` | ReLU, channels side by side, sums over rows, rows of length one, merged rows |
 //! | `rows.cuh` | what kernels over rows share |
 //! | `samples.rs` | numbers and voxels for the tests |
-//! | `tensors.rs` | from candle's tensors to arrays, and back (feature `cuda`) |
+//! | `tensors.rs` | rows and types of candle's tensors (feature `cuda`) |
 //! | `ops.rs` | the crate's operations on tensors (feature `cuda`) |
 //!
-//! A launcher is a function over [`gpu::Gpu`], so that what the tests run on the processor is what runs on a GPU:
+//! A launcher is a function over [`Gpu`](ppkt_device::launch::Gpu), so that what the tests run on the processor is what runs on a GPU:
 //! kernels, sizes of grids, and the order of launches. Nothing in a launcher waits for the device or reads from it.
 
 mod conv;
 #[cfg(feature = "cuda")]
 pub(crate) mod conv_candle;
 mod conv_plan;
-#[cfg(feature = "cuda")]
-mod device;
-#[cfg(test)]
-mod emulated;
-mod gpu;
+mod feature;
 mod map;
 mod norm;
 #[cfg(feature = "cuda")]

@@ -3,83 +3,87 @@
 use std::ops::Range;
 
 use candle_core::Result;
+use ppkt_device::kernels;
+use ppkt_device::launch::{Geometry, Gpu, Kernels, Launch, View};
 
-use super::gpu::{Feature, Geometry, Gpu, Launch, Source, kernel};
+use super::feature::{Feature, kernel};
 use super::map::Table;
 use super::rows::Rows;
+
+static POOL: Kernels = kernels!("pool");
 
 /// Rows of one part of an item, as in `pool.cu`.
 const PART: usize = 1024;
 
 /// For each target row one over the number of its pairs, or 1 where it has none: what makes a mean of a sum.
-pub(crate) fn scales<G: Gpu>(gpu: &G, table: &Table<G>) -> Result<G::Slice<f32>> {
+pub(crate) fn scales<G: Gpu>(gpu: &G, table: &Table<G>) -> Result<G::Memory<f32>> {
     let positions = table.positions();
     let mut scales = gpu.uninit::<f32>(table.n_target)?;
-    let launch = Launch::on(gpu).read(&table.neighbours).read(&table.order).value(positions as i32);
-    let launch = launch.value(table.volume as i32).write(&mut scales);
-    launch.run(Source::Pool, "pool_scales", Geometry::threads(positions, 256))?;
+    let launch = POOL.launch(gpu, "pool_scales").read(&table.neighbours).read(&table.order).count(positions);
+    let launch = launch.count(table.volume).write(&mut scales);
+    launch.run(Geometry::threads(positions, 256))?;
     Ok(scales)
 }
 
 /// Names the table, as all kernels take it.
 fn with_table<'a, G: Gpu>(launch: Launch<'a, G>, table: &'a Table<G>, channels: usize) -> Launch<'a, G> {
-    let launch = launch.read(&table.neighbours).read(&table.order).value(table.positions() as i32);
-    launch.value(table.volume as i32).value(channels as i32)
+    let launch = launch.read(&table.neighbours).read(&table.order).count(table.positions());
+    launch.count(table.volume).count(channels)
 }
 
 fn geometry<G: Gpu>(table: &Table<G>, channels: usize) -> Geometry {
-    let grid = [table.positions().div_ceil(8) as u32, channels.div_ceil(32) as u32, 1];
-    Geometry { grid, block: [32, 8, 1], shared_bytes: 0 }
+    let grid = [table.positions().div_ceil(8), channels.div_ceil(32), 1];
+    Geometry::new(grid, [32, 8, 1])
 }
 
 /// Sums over the source rows of each target row; means where [`scales`] are given.
 pub(crate) fn sum<G: Gpu, T: Feature>(
     gpu: &G,
-    x: G::View<'_, T>,
+    x: View<'_, T>,
     table: &Table<G>,
     channels: usize,
-    scales: Option<&G::Slice<f32>>,
-) -> Result<G::Slice<T>> {
+    scales: Option<&G::Memory<f32>>,
+) -> Result<G::Memory<T>> {
     let mut y = gpu.uninit::<T>(table.n_target * channels)?;
-    let launch = with_table(Launch::on(gpu).view(x), table, channels);
-    let launch = launch.view_or_null(scales.map(|s| G::view(s))).write(&mut y);
-    launch.run(Source::Pool, &kernel::<T>("pool_sum"), geometry(table, channels))?;
+    let launch = with_table(POOL.launch(gpu, kernel::<T>("pool_sum")).read(x), table, channels);
+    let launch = launch.read(scales).write(&mut y);
+    launch.run(geometry(table, channels))?;
     Ok(y)
 }
 
 /// The largest of the source rows' values for each target row, and the row that it comes from.
 pub(crate) fn max<G: Gpu, T: Feature>(
     gpu: &G,
-    x: G::View<'_, T>,
+    x: View<'_, T>,
     table: &Table<G>,
     channels: usize,
-) -> Result<(G::Slice<T>, G::Slice<u32>)> {
+) -> Result<(G::Memory<T>, G::Memory<u32>)> {
     let mut y = gpu.uninit::<T>(table.n_target * channels)?;
     let mut largest = gpu.uninit::<u32>(table.n_target * channels)?;
-    let launch = with_table(Launch::on(gpu).view(x), table, channels).write(&mut y).write(&mut largest);
-    launch.run(Source::Pool, &kernel::<T>("pool_max"), geometry(table, channels))?;
+    let launch = with_table(POOL.launch(gpu, kernel::<T>("pool_max")).read(x), table, channels);
+    launch.write(&mut y).write(&mut largest).run(geometry(table, channels))?;
     Ok((y, largest))
 }
 
 /// The gradient of the pooled side, over the table that has it as its target; `scales` and `largest` are forward's.
 pub(crate) fn gradient<G: Gpu, T: Feature>(
     gpu: &G,
-    grad: G::View<'_, T>,
+    grad: View<'_, T>,
     table: &Table<G>,
     channels: usize,
-    scales: Option<&G::Slice<f32>>,
-    largest: Option<G::View<'_, u32>>,
-) -> Result<G::Slice<T>> {
+    scales: Option<&G::Memory<f32>>,
+    largest: Option<View<'_, u32>>,
+) -> Result<G::Memory<T>> {
     let mut dx = gpu.uninit::<T>(table.n_target * channels)?;
-    let launch = with_table(Launch::on(gpu).view(grad), table, channels);
-    let launch = launch.view_or_null(scales.map(|s| G::view(s))).view_or_null(largest).write(&mut dx);
-    launch.run(Source::Pool, &kernel::<T>("pool_grad"), geometry(table, channels))?;
+    let launch = with_table(POOL.launch(gpu, kernel::<T>("pool_grad")).read(grad), table, channels);
+    let launch = launch.read(scales).read(largest).write(&mut dx);
+    launch.run(geometry(table, channels))?;
     Ok(dx)
 }
 
 /// Batch items on a device: their first rows, and behind the last its end.
 pub(crate) struct Items<G: Gpu> {
-    firsts: G::Slice<i32>,
+    firsts: G::Memory<i32>,
     n_items: usize,
     /// Parts of the longest item.
     n_parts: usize,
@@ -95,8 +99,8 @@ impl<G: Gpu> Items<G> {
     }
 
     fn parts(&self, channels: usize) -> Geometry {
-        let grid = [self.n_parts as u32, self.n_items as u32, channels.div_ceil(32) as u32];
-        Geometry { grid, block: [32, 1, 1], shared_bytes: 0 }
+        let grid = [self.n_parts, self.n_items, channels.div_ceil(32)];
+        Geometry::new(grid, [32, 1, 1])
     }
 
     fn totals(&self, channels: usize) -> Geometry {
@@ -107,18 +111,18 @@ impl<G: Gpu> Items<G> {
     pub(crate) fn sum<T: Feature>(
         &self,
         gpu: &G,
-        x: G::View<'_, T>,
+        x: View<'_, T>,
         channels: usize,
         mean: bool,
-    ) -> Result<G::Slice<T>> {
+    ) -> Result<G::Memory<T>> {
         let mut parts = gpu.uninit::<f32>(self.n_items * self.n_parts * channels)?;
-        let launch = Launch::on(gpu).view(x).read(&self.firsts).value(channels as i32).write(&mut parts);
-        launch.run(Source::Pool, &kernel::<T>("global_sum"), self.parts(channels))?;
+        let launch = POOL.launch(gpu, kernel::<T>("global_sum")).read(x).read(&self.firsts).count(channels);
+        launch.write(&mut parts).run(self.parts(channels))?;
         let mut y = gpu.uninit::<T>(self.n_items * channels)?;
-        let launch = Launch::on(gpu).read(&parts).read(&self.firsts).value(self.n_parts as i32);
-        let launch = launch.value(self.n_items as i32).value(channels as i32).value(i32::from(mean));
+        let launch = POOL.launch(gpu, kernel::<T>("global_total")).read(&parts).read(&self.firsts);
+        let launch = launch.count(self.n_parts).count(self.n_items).count(channels).value(mean);
         let launch = launch.write(&mut y);
-        launch.run(Source::Pool, &kernel::<T>("global_total"), self.totals(channels))?;
+        launch.run(self.totals(channels))?;
         Ok(y)
     }
 
@@ -126,20 +130,20 @@ impl<G: Gpu> Items<G> {
     pub(crate) fn max<T: Feature>(
         &self,
         gpu: &G,
-        x: G::View<'_, T>,
+        x: View<'_, T>,
         channels: usize,
-    ) -> Result<(G::Slice<T>, G::Slice<u32>)> {
+    ) -> Result<(G::Memory<T>, G::Memory<u32>)> {
         let n = self.n_items * self.n_parts * channels;
         let (mut parts, mut rows) = (gpu.uninit::<f32>(n)?, gpu.uninit::<u32>(n)?);
-        let launch = Launch::on(gpu).view(x).read(&self.firsts).value(channels as i32);
+        let launch = POOL.launch(gpu, kernel::<T>("global_max")).read(x).read(&self.firsts).count(channels);
         let launch = launch.write(&mut parts).write(&mut rows);
-        launch.run(Source::Pool, &kernel::<T>("global_max"), self.parts(channels))?;
+        launch.run(self.parts(channels))?;
         let n = self.n_items * channels;
         let (mut y, mut largest) = (gpu.uninit::<T>(n)?, gpu.uninit::<u32>(n)?);
-        let launch = Launch::on(gpu).read(&parts).read(&rows).value(self.n_parts as i32);
-        let launch = launch.value(self.n_items as i32).value(channels as i32);
+        let launch = POOL.launch(gpu, kernel::<T>("global_largest")).read(&parts).read(&rows);
+        let launch = launch.count(self.n_parts).count(self.n_items).count(channels);
         let launch = launch.write(&mut y).write(&mut largest);
-        launch.run(Source::Pool, &kernel::<T>("global_largest"), self.totals(channels))?;
+        launch.run(self.totals(channels))?;
         Ok((y, largest))
     }
 
@@ -147,18 +151,17 @@ impl<G: Gpu> Items<G> {
     pub(crate) fn gradient<T: Feature>(
         &self,
         gpu: &G,
-        grad: G::View<'_, T>,
+        grad: View<'_, T>,
         rows: Rows,
         mean: bool,
-        largest: Option<G::View<'_, u32>>,
-    ) -> Result<G::Slice<T>> {
+        largest: Option<View<'_, u32>>,
+    ) -> Result<G::Memory<T>> {
         let mut dx = gpu.uninit::<T>(rows.elements())?;
-        let launch = Launch::on(gpu).view(grad).read(&self.firsts).value(self.n_items as i32);
-        let launch = launch.value(rows.n as i32).value(rows.channels as i32).value(i32::from(mean));
-        let launch = launch.view_or_null(largest).write(&mut dx);
-        let grid = [rows.n.div_ceil(8) as u32, rows.channels.div_ceil(32) as u32, 1];
-        let geometry = Geometry { grid, block: [32, 8, 1], shared_bytes: 0 };
-        launch.run(Source::Pool, &kernel::<T>("global_grad"), geometry)?;
+        let launch = POOL.launch(gpu, kernel::<T>("global_grad")).read(grad).read(&self.firsts);
+        let launch = launch.count(self.n_items).count(rows.n).count(rows.channels).value(mean);
+        let launch = launch.read(largest).write(&mut dx);
+        let grid = [rows.n.div_ceil(8), rows.channels.div_ceil(32), 1];
+        launch.run(Geometry::new(grid, [32, 8, 1]))?;
         Ok(dx)
     }
 }

@@ -1,8 +1,12 @@
 //! Operations on rows alone, on a GPU.
 
 use candle_core::Result;
+use ppkt_device::kernels;
+use ppkt_device::launch::{Geometry, Gpu, Kernels, View};
 
-use super::gpu::{Feature, Geometry, Gpu, Launch, Source, kernel};
+use super::feature::{Feature, kernel};
+
+static ROWS: Kernels = kernels!("rows");
 
 /// Rows of channels, `[N, C]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +30,7 @@ impl Rows {
 
     /// Of a kernel that adds parts up.
     pub(crate) fn totals(self) -> Geometry {
-        Geometry { grid: [self.channels.div_ceil(32) as u32, 1, 1], block: [32, 32, 1], shared_bytes: 0 }
+        Geometry::new([self.channels.div_ceil(32), 1, 1], [32, 32, 1])
     }
 
     /// Of a kernel that takes four elements a thread, and their number.
@@ -37,14 +41,14 @@ impl Rows {
 
     /// Of a kernel with a warp for each row.
     fn warps(self) -> Geometry {
-        Geometry::threads(self.n, 4).with_block([128, 1, 1])
+        Geometry::line(self.n.div_ceil(4), 128)
     }
 }
 
 /// Of a kernel that sums up parts.
 pub(crate) fn parts_of(rows: Rows) -> Geometry {
-    let grid = [rows.channels.div_ceil(32) as u32, rows.parts() as u32, 1];
-    Geometry { grid, block: [32, 8, 1], shared_bytes: 0 }
+    let grid = [rows.channels.div_ceil(32), rows.parts(), 1];
+    Geometry::new(grid, [32, 8, 1])
 }
 
 /// A number of elements, as kernels count them.
@@ -56,25 +60,25 @@ fn count(elements: usize) -> Result<u32> {
 }
 
 /// `max(x, 0)`.
-pub(crate) fn relu<G: Gpu, T: Feature>(gpu: &G, x: G::View<'_, T>, elements: usize) -> Result<G::Slice<T>> {
+pub(crate) fn relu<G: Gpu, T: Feature>(gpu: &G, x: View<'_, T>, elements: usize) -> Result<G::Memory<T>> {
     let (geometry, total) = Rows { n: elements, channels: 1 }.fours()?;
     let mut y = gpu.uninit::<T>(elements)?;
-    let launch = Launch::on(gpu).view(x).value(total).write(&mut y);
-    launch.run(Source::Rows, &kernel::<T>("relu"), geometry)?;
+    let launch = ROWS.launch(gpu, kernel::<T>("relu")).read(x).value(total).write(&mut y);
+    launch.run(geometry)?;
     Ok(y)
 }
 
 /// The gradient where the result `y` is positive.
 pub(crate) fn relu_gradient<G: Gpu, T: Feature>(
     gpu: &G,
-    y: G::View<'_, T>,
-    grad: G::View<'_, T>,
+    y: View<'_, T>,
+    grad: View<'_, T>,
     elements: usize,
-) -> Result<G::Slice<T>> {
+) -> Result<G::Memory<T>> {
     let (geometry, total) = Rows { n: elements, channels: 1 }.fours()?;
     let mut dx = gpu.uninit::<T>(elements)?;
-    let launch = Launch::on(gpu).view(y).view(grad).value(total).write(&mut dx);
-    launch.run(Source::Rows, &kernel::<T>("relu_grad"), geometry)?;
+    let launch = ROWS.launch(gpu, kernel::<T>("relu_grad")).read(y).read(grad).value(total).write(&mut dx);
+    launch.run(geometry)?;
     Ok(dx)
 }
 
@@ -84,25 +88,25 @@ struct Columns(usize, usize);
 
 fn copy_columns<G: Gpu, T: Feature>(
     gpu: &G,
-    (from, from_columns): (G::View<'_, T>, Columns),
-    (to, to_columns): (&mut G::Slice<T>, Columns),
+    (from, from_columns): (View<'_, T>, Columns),
+    (to, to_columns): (&mut G::Memory<T>, Columns),
     n: usize,
     width: usize,
 ) -> Result<()> {
-    count(n * width)?;
-    let launch = Launch::on(gpu).view(from).value(from_columns.0 as i32).value(from_columns.1 as i32);
-    let launch = launch.value(n as u32).value(width as i32).write(to);
-    let launch = launch.value(to_columns.0 as i32).value(to_columns.1 as i32);
-    launch.run(Source::Rows, &kernel::<T>("columns"), Geometry::threads(n * width, 256))
+    let rows = count(n * width).map(|_| n as u32)?;
+    let launch = ROWS.launch(gpu, kernel::<T>("columns")).read(from);
+    let launch = launch.count(from_columns.0).count(from_columns.1).value(rows).count(width).write(to);
+    let launch = launch.count(to_columns.0).count(to_columns.1);
+    launch.run(Geometry::threads(n * width, 256))
 }
 
 /// `n` rows of two arrays side by side, of so many channels each.
 pub(crate) fn cat<G: Gpu, T: Feature>(
     gpu: &G,
-    (left, a): (G::View<'_, T>, usize),
-    (right, b): (G::View<'_, T>, usize),
+    (left, a): (View<'_, T>, usize),
+    (right, b): (View<'_, T>, usize),
     n: usize,
-) -> Result<G::Slice<T>> {
+) -> Result<G::Memory<T>> {
     let mut out = gpu.uninit::<T>(n * (a + b))?;
     copy_columns::<G, T>(gpu, (left, Columns(a, 0)), (&mut out, Columns(a + b, 0)), n, a)?;
     copy_columns::<G, T>(gpu, (right, Columns(b, 0)), (&mut out, Columns(a + b, a)), n, b)?;
@@ -112,10 +116,10 @@ pub(crate) fn cat<G: Gpu, T: Feature>(
 /// The columns `first..first + width`.
 pub(crate) fn columns<G: Gpu, T: Feature>(
     gpu: &G,
-    x: G::View<'_, T>,
+    x: View<'_, T>,
     rows: Rows,
     (first, width): (usize, usize),
-) -> Result<G::Slice<T>> {
+) -> Result<G::Memory<T>> {
     let mut out = gpu.uninit::<T>(rows.n * width)?;
     let from = (x, Columns(rows.channels, first));
     copy_columns::<G, T>(gpu, from, (&mut out, Columns(width, 0)), rows.n, width)?;
@@ -123,38 +127,34 @@ pub(crate) fn columns<G: Gpu, T: Feature>(
 }
 
 /// The sum over all rows, `[C]`.
-pub(crate) fn column_sums<G: Gpu, T: Feature>(
-    gpu: &G,
-    x: G::View<'_, T>,
-    rows: Rows,
-) -> Result<G::Slice<f32>> {
+pub(crate) fn column_sums<G: Gpu, T: Feature>(gpu: &G, x: View<'_, T>, rows: Rows) -> Result<G::Memory<f32>> {
     let mut parts = gpu.uninit::<f64>(rows.parts() * rows.channels)?;
-    let launch = Launch::on(gpu).view(x).value(rows.n as i32).value(rows.channels as i32).write(&mut parts);
-    launch.run(Source::Rows, &kernel::<T>("column_parts"), parts_of(rows))?;
+    let launch = ROWS.launch(gpu, kernel::<T>("column_parts")).read(x).count(rows.n).count(rows.channels);
+    launch.write(&mut parts).run(parts_of(rows))?;
     let mut sums = gpu.uninit::<f32>(rows.channels)?;
-    let launch = Launch::on(gpu).read(&parts).value(rows.parts() as i32).value(rows.channels as i32);
-    launch.write(&mut sums).run(Source::Rows, "column_total", rows.totals())?;
+    let launch = ROWS.launch(gpu, "column_total").read(&parts).count(rows.parts()).count(rows.channels);
+    launch.write(&mut sums).run(rows.totals())?;
     Ok(sums)
 }
 
 /// Every row divided by its length.
-pub(crate) fn unit<G: Gpu, T: Feature>(gpu: &G, x: G::View<'_, T>, rows: Rows) -> Result<G::Slice<T>> {
+pub(crate) fn unit<G: Gpu, T: Feature>(gpu: &G, x: View<'_, T>, rows: Rows) -> Result<G::Memory<T>> {
     let mut y = gpu.uninit::<T>(rows.elements())?;
-    let launch = Launch::on(gpu).view(x).value(rows.n as i32).value(rows.channels as i32).write(&mut y);
-    launch.run(Source::Rows, &kernel::<T>("unit"), rows.warps())?;
+    let launch = ROWS.launch(gpu, kernel::<T>("unit")).read(x).count(rows.n).count(rows.channels);
+    launch.write(&mut y).run(rows.warps())?;
     Ok(y)
 }
 
 /// Its gradient, from the result `y`.
 pub(crate) fn unit_gradient<G: Gpu, T: Feature>(
     gpu: &G,
-    [x, y, grad]: [G::View<'_, T>; 3],
+    [x, y, grad]: [View<'_, T>; 3],
     rows: Rows,
-) -> Result<G::Slice<T>> {
+) -> Result<G::Memory<T>> {
     let mut dx = gpu.uninit::<T>(rows.elements())?;
-    let launch = Launch::on(gpu).view(x).view(y).view(grad).value(rows.n as i32);
-    let launch = launch.value(rows.channels as i32).write(&mut dx);
-    launch.run(Source::Rows, &kernel::<T>("unit_grad"), rows.warps())?;
+    let launch = ROWS.launch(gpu, kernel::<T>("unit_grad")).read(x).read(y).read(grad).count(rows.n);
+    let launch = launch.count(rows.channels).write(&mut dx);
+    launch.run(rows.warps())?;
     Ok(dx)
 }
 
@@ -172,32 +172,32 @@ impl Merging<'_> {
     pub(crate) fn forward<G: Gpu>(
         self,
         gpu: &G,
-        x: G::View<'_, f32>,
+        x: View<'_, f32>,
         channels: usize,
-    ) -> Result<G::Slice<f32>> {
+    ) -> Result<G::Memory<f32>> {
         let n = self.starts.len() - 1;
         count(n * channels)?;
         let (starts, inputs) = (gpu.upload(self.starts)?, gpu.upload(self.inputs)?);
         let mut y = gpu.uninit::<f32>(n * channels)?;
-        let launch = Launch::on(gpu).view(x).read(&starts).read(&inputs).value(n as i32);
-        let launch = launch.value(channels as i32).value(i32::from(self.mean)).write(&mut y);
-        launch.run(Source::Rows, "merge_rows", Geometry::threads(n * channels, 256))?;
+        let launch = ROWS.launch(gpu, "merge_rows").read(x).read(&starts).read(&inputs).count(n);
+        let launch = launch.count(channels).value(self.mean).write(&mut y);
+        launch.run(Geometry::threads(n * channels, 256))?;
         Ok(y)
     }
 
     pub(crate) fn backward<G: Gpu>(
         self,
         gpu: &G,
-        grad: G::View<'_, f32>,
+        grad: View<'_, f32>,
         channels: usize,
-    ) -> Result<G::Slice<f32>> {
+    ) -> Result<G::Memory<f32>> {
         let n = self.row_of_input.len();
         count(n * channels)?;
         let (starts, row_of_input) = (gpu.upload(self.starts)?, gpu.upload(self.row_of_input)?);
         let mut dx = gpu.uninit::<f32>(n * channels)?;
-        let launch = Launch::on(gpu).view(grad).read(&starts).read(&row_of_input).value(n as i32);
-        let launch = launch.value(channels as i32).value(i32::from(self.mean)).write(&mut dx);
-        launch.run(Source::Rows, "merge_rows_grad", Geometry::threads(n * channels, 256))?;
+        let launch = ROWS.launch(gpu, "merge_rows_grad").read(grad).read(&starts).read(&row_of_input);
+        let launch = launch.count(n).count(channels).value(self.mean).write(&mut dx);
+        launch.run(Geometry::threads(n * channels, 256))?;
         Ok(dx)
     }
 }

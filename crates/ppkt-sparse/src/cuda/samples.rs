@@ -1,6 +1,13 @@
 //! Numbers and voxels for the tests of kernels.
 
 use half::bf16;
+use ppkt_testkit::EmulatedGpu;
+
+/// The processor, running the kernels of this folder; `None`, with the reason printed, where it cannot.
+pub(crate) fn gpu() -> Option<EmulatedGpu> {
+    // Which slot of a table a block of voxels gets depends on who comes first; what is found in the table does not.
+    Some(EmulatedGpu::new("src/cuda")?.with_unordered(&["map_blocks"]))
+}
 
 /// Numbers between -1 and 1 without order, and among them exact zeros.
 pub(crate) fn numbers(n: usize, seed: u64) -> Vec<f32> {

@@ -1,6 +1,6 @@
 //! Launchers over emulated kernels, held against the CPU's reading.
 
-use ppkt_device::Compute;
+use ppkt_device::launch::Memory;
 use ppkt_testkit::{EmulatedGpu, assert_close};
 
 use crate::projection::{Readers, Tap, read_cells, read_pixels};
@@ -17,22 +17,22 @@ fn f64s(values: &[f32]) -> Vec<f64> {
 
 #[test]
 fn taps_read_as_on_the_cpu() {
-    let Some(gpu) = EmulatedGpu::build(&["src/cuda/taps.cu"]) else { return };
+    let Some(gpu) = EmulatedGpu::new("src/cuda") else { return };
     // No pixel; one; many that read the same cells; more values than a block has threads.
     for (n_cells, n_pixels, d) in [(6, 0, 3), (1, 1, 1), (7, 50, 5), (90, 300, 33)] {
         let weights = noise(4 * n_pixels, 3);
         let tap = |i: usize| -> Tap { ((i * 7 / 3 % n_cells) as u32, weights[i]) };
         let taps: Vec<[Tap; 4]> = (0..n_pixels).map(|p| std::array::from_fn(|t| tap(4 * p + t))).collect();
         let map = noise(n_cells * d, 1);
-        let memory = gpu.upload(&map).unwrap();
-        let got = super::taps_forward(&gpu, &memory.view(), &taps, d).unwrap().values();
+        let memory = gpu.array(&map);
+        let got = super::taps_forward(&gpu, memory.view(), &taps, d).unwrap().values();
         let want = read_pixels(&map, &taps, d);
         assert_close("forward", &got[..want.len()], &f64s(&want), 1e-6);
 
         let gradient = noise(n_pixels * d, 2);
-        let memory = gpu.upload(&gradient).unwrap();
+        let memory = gpu.array(&gradient);
         let readers = Readers::of(&taps, n_cells);
-        let got = super::taps_backward(&gpu, &memory.view(), &readers, d).unwrap().values();
+        let got = super::taps_backward(&gpu, memory.view(), &readers, d).unwrap().values();
         assert_close("backward", &got, &f64s(&read_cells(&gradient, &readers, d)), 1e-6);
     }
 }

@@ -108,10 +108,11 @@ impl CustomOp1 for Taps {
         storage: &candle_core::CudaStorage,
         layout: &Layout,
     ) -> candle_core::Result<(candle_core::CudaStorage, Shape)> {
-        let gpu = ppkt_device::cuda::Gpu::of(storage);
+        let gpu = &storage.device;
         let d = layout.dims().last().copied().unwrap_or(0);
-        let out = crate::cuda::taps_forward(&gpu, &gpu.view::<f32>(storage, layout)?, &self.0, d)?;
-        Ok((gpu.storage(out), Shape::from((self.0.len(), d))))
+        let map = ppkt_device::cuda::view(self.name(), (storage, layout))?;
+        let out = crate::cuda::taps_forward(gpu, map, &self.0, d)?;
+        Ok((out.into_storage(gpu), Shape::from((self.0.len(), d))))
     }
 
     #[cfg(feature = "metal")]
@@ -161,11 +162,11 @@ impl CustomOp1 for ToMap {
         storage: &candle_core::CudaStorage,
         layout: &Layout,
     ) -> candle_core::Result<(candle_core::CudaStorage, Shape)> {
-        let gpu = ppkt_device::cuda::Gpu::of(storage);
+        let gpu = &storage.device;
         let d = layout.dims().last().copied().unwrap_or(0);
-        let gradient = gpu.view::<f32>(storage, layout)?;
-        let out = crate::cuda::taps_backward(&gpu, &gradient, &self.readers, d)?;
-        Ok((gpu.storage(out), self.shape.clone()))
+        let gradient = ppkt_device::cuda::view(self.name(), (storage, layout))?;
+        let out = crate::cuda::taps_backward(gpu, gradient, &self.readers, d)?;
+        Ok((out.into_storage(gpu), self.shape.clone()))
     }
 
     #[cfg(feature = "metal")]

@@ -3,15 +3,14 @@
 //! Nothing here waits for the GPU. Launchers are tested without one, over emulated kernels (`tests.rs`).
 
 mod optimizer;
+#[cfg(feature = "cuda")]
+mod report;
 mod rows;
 
-#[cfg(feature = "cuda")]
-mod storage;
-
 pub(crate) use optimizer::{adamw_step, gradient_report, sgd_step};
-pub(crate) use rows::{RowsOnDevice, collect_rows, gather_rows};
 #[cfg(feature = "cuda")]
-pub(crate) use storage::{report_of, with_view};
+pub(crate) use report::report_of;
+pub(crate) use rows::{RowsOnDevice, collect_rows, gather_rows};
 
 #[cfg(test)]
 mod tests;

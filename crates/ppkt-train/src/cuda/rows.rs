@@ -1,7 +1,8 @@
 //! Rows of a matrix by their numbers.
 
 use candle_core::Result;
-use ppkt_device::{Arg, Compute, Kernels, Memory, View, blocks, kernels};
+use ppkt_device::kernels;
+use ppkt_device::launch::{Geometry, Gpu, Kernels, View};
 
 use crate::rows_at::Readers;
 
@@ -11,18 +12,18 @@ static ROWS: Kernels = kernels!("rows");
 const THREADS: u32 = 256;
 
 /// Rows that are asked for, and who reads each of them, in the memory of a GPU.
-pub(crate) struct RowsOnDevice<M> {
-    rows: M,
+pub(crate) struct RowsOnDevice<G: Gpu> {
+    rows: G::Memory<u32>,
     n: usize,
     /// As in [`Readers`].
-    distinct: M,
+    distinct: G::Memory<u32>,
     n_distinct: usize,
-    starts: M,
-    readers: M,
+    starts: G::Memory<u32>,
+    readers: G::Memory<u32>,
 }
 
-impl<M> RowsOnDevice<M> {
-    pub(crate) fn new<C: Compute<Memory<u32> = M>>(gpu: &C, rows: &[u32], readers: &Readers) -> Result<Self> {
+impl<G: Gpu> RowsOnDevice<G> {
+    pub(crate) fn new(gpu: &G, rows: &[u32], readers: &Readers) -> Result<Self> {
         Ok(Self {
             rows: gpu.upload(rows)?,
             n: rows.len(),
@@ -35,35 +36,28 @@ impl<M> RowsOnDevice<M> {
 }
 
 /// `[rows, dim]`: some rows of a matrix.
-pub(crate) fn gather_rows<C: Compute>(
-    gpu: &C,
-    matrix: &View<'_>,
-    rows: &RowsOnDevice<C::Memory<u32>>,
+pub(crate) fn gather_rows<G: Gpu>(
+    gpu: &G,
+    matrix: View<'_, f32>,
+    rows: &RowsOnDevice<G>,
     dim: usize,
-) -> Result<C::Memory<f32>> {
+) -> Result<G::Memory<f32>> {
     let mut out = gpu.uninit::<f32>(rows.n * dim)?;
-    let args = [matrix.read(), rows.rows.read(), Arg::int(rows.n)?, Arg::int(dim)?, out.write()];
-    gpu.launch(&ROWS, "gather_rows", (blocks(rows.n * dim, THREADS)?, 1, 1), THREADS, &args)?;
+    let launch = ROWS.launch(gpu, "gather_rows").read(matrix).read(&rows.rows).count(rows.n).count(dim);
+    launch.write(&mut out).run(Geometry::threads(rows.n * dim, THREADS))?;
     Ok(out)
 }
 
 /// `[n, dim]`: what each row collects from the gradient of those that read it, zeros elsewhere.
-pub(crate) fn collect_rows<C: Compute>(
-    gpu: &C,
-    gradient: &View<'_>,
-    rows: &RowsOnDevice<C::Memory<u32>>,
+pub(crate) fn collect_rows<G: Gpu>(
+    gpu: &G,
+    gradient: View<'_, f32>,
+    rows: &RowsOnDevice<G>,
     (n, dim): (usize, usize),
-) -> Result<C::Memory<f32>> {
+) -> Result<G::Memory<f32>> {
     let mut out = gpu.zeros::<f32>(n * dim)?;
-    let args = [
-        gradient.read(),
-        rows.distinct.read(),
-        rows.starts.read(),
-        rows.readers.read(),
-        Arg::int(rows.n_distinct)?,
-        Arg::int(dim)?,
-        out.write(),
-    ];
-    gpu.launch(&ROWS, "collect_rows", (blocks(rows.n_distinct * dim, THREADS)?, 1, 1), THREADS, &args)?;
+    let launch = ROWS.launch(gpu, "collect_rows").read(gradient).read(&rows.distinct).read(&rows.starts);
+    let launch = launch.read(&rows.readers).count(rows.n_distinct).count(dim).write(&mut out);
+    launch.run(Geometry::threads(rows.n_distinct * dim, THREADS))?;
     Ok(out)
 }

@@ -1,14 +1,14 @@
 //! Launchers over emulated kernels, held against the CPU's optimiser.
 
 use candle_core::{Device, Tensor, Var};
-use ppkt_device::{Compute, Memory};
+use ppkt_device::launch::{Memory, View};
 use ppkt_testkit::{EmulatedGpu, assert_close};
 
 use crate::optimizer::{Optimizer, OptimizerConfig, OptimizerKind, numbers};
 use crate::rows_at::Readers;
 
 fn gpu() -> Option<EmulatedGpu> {
-    EmulatedGpu::build(&["src/cuda/optimizer.cu", "src/cuda/rows.cu"])
+    EmulatedGpu::new("src/cuda")
 }
 
 /// Numbers from -1 to 1 that repeat late.
@@ -28,9 +28,9 @@ fn the_report_has_norm_and_scale() {
     // None, one value, a whole chunk, a chunk and one.
     let gradients = [noise(1, 1), noise(16_384, 2), Vec::new(), noise(16_385, 3)];
     let norm = gradients.iter().flatten().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
-    let memory = gradients.each_ref().map(|g| gpu.upload(g).unwrap());
+    let memory = gradients.each_ref().map(|g| gpu.array(g));
     let mut views: Vec<_> = memory.iter().map(|m| m.view()).collect();
-    views[2] = ppkt_device::View::new(0, 0);
+    views[2] = View::new(0, 0);
     for (share, clip) in [(1.0, 0.0), (0.5, 1e9), (0.5, 10.0)] {
         let report = super::gradient_report(&gpu, &views, share, clip).unwrap().values();
         let scale = if clip > 0.0 && norm * share > clip { clip / norm } else { share };
@@ -45,26 +45,26 @@ fn compare(gpu: &EmulatedGpu, config: &OptimizerConfig, n: usize) {
     let start = noise(n, 7);
     let var = Var::from_vec(start.clone(), n, &Device::Cpu).unwrap();
     let mut optimizer = Optimizer::new(config, vec![("p".into(), var.clone())]).unwrap();
-    let mut parameter = gpu.upload(&start).unwrap();
-    let mut moments = [gpu.upload(&vec![0f32; n]).unwrap(), gpu.upload(&vec![0f32; n]).unwrap()];
+    let mut parameter = gpu.array(&start);
+    let mut moments = [gpu.array(&vec![0f32; n]), gpu.array(&vec![0f32; n])];
     for step in 1..=3 {
         let gradient = noise(n, 100 * step as u32);
         let by = Tensor::from_slice(&gradient, n, &Device::Cpu).unwrap();
         let grads = (var.as_tensor() * by).unwrap().sum_all().unwrap().backward().unwrap();
         optimizer.clipped_step(&grads, config.lr, 0.5).unwrap();
 
-        let gradient = gpu.upload(&gradient).unwrap();
+        let gradient = gpu.array(&gradient);
         let view = gradient.view();
         let mut report = super::gradient_report(gpu, &[view], 0.5, config.clip_norm).unwrap();
         let [m1, m2] = &mut moments;
         match config.kind {
             OptimizerKind::Sgd => {
                 let numbers = numbers::sgd(config, config.lr, step);
-                super::sgd_step(gpu, parameter.write(), &view, m1, report.write(), &numbers)
+                super::sgd_step(gpu, parameter.view_mut(), view, m1, report.view_mut(), &numbers)
             }
             OptimizerKind::Adamw => {
                 let numbers = numbers::adamw(config, config.lr, step);
-                super::adamw_step(gpu, parameter.write(), &view, [m1, m2], report.write(), &numbers)
+                super::adamw_step(gpu, parameter.view_mut(), view, [m1, m2], report.view_mut(), &numbers)
             }
         }
         .unwrap();
@@ -103,22 +103,22 @@ fn a_gradient_that_is_not_finite_changes_nothing_and_a_huge_parameter_is_told() 
     let Some(gpu) = gpu() else { return };
     let numbers = numbers::sgd(&OptimizerConfig { lr: 1.0, ..Default::default() }, 1.0, 1);
     for bad in [f32::NAN, f32::INFINITY] {
-        let gradient = gpu.upload(&[1.0, bad, 1.0]).unwrap();
+        let gradient = gpu.array(&[1.0, bad, 1.0]);
         let mut report = super::gradient_report(&gpu, &[gradient.view()], 1.0, 0.0).unwrap();
         assert!(!report.values()[0].is_finite());
-        let mut parameter = gpu.upload(&[1f32, 2.0, 3.0]).unwrap();
-        let mut momentum = gpu.upload(&[0f32; 3]).unwrap();
-        let (p, r) = (parameter.write(), report.write());
-        super::sgd_step(&gpu, p, &gradient.view(), &mut momentum, r, &numbers).unwrap();
+        let mut parameter = gpu.array(&[1f32, 2.0, 3.0]);
+        let mut momentum = gpu.array(&[0f32; 3]);
+        let (p, r) = (parameter.view_mut(), report.view_mut());
+        super::sgd_step(&gpu, p, gradient.view(), &mut momentum, r, &numbers).unwrap();
         assert_eq!((parameter.values(), momentum.values()), (vec![1.0, 2.0, 3.0], vec![0.0; 3]));
     }
     for (far, faulty) in [(1e19f32, 0.0), (1e20, 1.0)] {
-        let gradient = gpu.upload(&[0f32, far]).unwrap();
+        let gradient = gpu.array(&[0f32, far]);
         let mut report = super::gradient_report(&gpu, &[gradient.view()], 1.0, 0.0).unwrap();
-        let mut parameter = gpu.upload(&[1f32, 1.0]).unwrap();
-        let mut momentum = gpu.upload(&[0f32; 2]).unwrap();
-        let (p, r) = (parameter.write(), report.write());
-        super::sgd_step(&gpu, p, &gradient.view(), &mut momentum, r, &numbers).unwrap();
+        let mut parameter = gpu.array(&[1f32, 1.0]);
+        let mut momentum = gpu.array(&[0f32; 2]);
+        let (p, r) = (parameter.view_mut(), report.view_mut());
+        super::sgd_step(&gpu, p, gradient.view(), &mut momentum, r, &numbers).unwrap();
         assert_eq!(report.values()[1], faulty, "{far}");
     }
 }
@@ -136,12 +136,12 @@ fn rows_are_gathered_and_collected() {
             gathered.extend_from_slice(&matrix[row..row + dim]);
             collected[row..row + dim].iter_mut().zip(gradient).for_each(|(c, g)| *c += g);
         }
-        let memory = gpu.upload(&matrix).unwrap();
+        let memory = gpu.array(&matrix);
         let on_device = super::RowsOnDevice::new(&gpu, &rows, &Readers::of(&rows)).unwrap();
-        let got = super::gather_rows(&gpu, &memory.view(), &on_device, dim).unwrap().values();
+        let got = super::gather_rows(&gpu, memory.view(), &on_device, dim).unwrap().values();
         assert_eq!(got[..gathered.len()], gathered);
-        let memory = gpu.upload(&gradient).unwrap();
-        let got = super::collect_rows(&gpu, &memory.view(), &on_device, (n, dim)).unwrap().values();
+        let memory = gpu.array(&gradient);
+        let got = super::collect_rows(&gpu, memory.view(), &on_device, (n, dim)).unwrap().values();
         assert_eq!(got, collected, "{n} {m} {dim}");
     }
 }

@@ -21,8 +21,7 @@ impl Moment {
             Device::Cpu => Ok(Self::Cpu(vec![0.0; n])),
             #[cfg(feature = "cuda")]
             Device::Cuda(device) => {
-                use ppkt_device::Compute;
-                Ok(Self::Cuda(ppkt_device::cuda::Gpu::new(device).zeros(n)?, device.clone()))
+                Ok(Self::Cuda(ppkt_device::launch::Gpu::zeros(device, n)?, device.clone()))
             }
             #[cfg(feature = "metal")]
             Device::Metal(_) => Self::of(vec![0.0; n], device),
@@ -40,8 +39,7 @@ impl Moment {
             Device::Cpu => Ok(Self::Cpu(values)),
             #[cfg(feature = "cuda")]
             Device::Cuda(device) => {
-                use ppkt_device::Compute;
-                Ok(Self::Cuda(ppkt_device::cuda::Gpu::new(device).upload(&values)?, device.clone()))
+                Ok(Self::Cuda(ppkt_device::launch::Gpu::upload(device, &values)?, device.clone()))
             }
             #[cfg(feature = "metal")]
             Device::Metal(device) => {
@@ -63,7 +61,7 @@ impl Moment {
         match self {
             Self::Cpu(values) => Ok(values.clone()),
             #[cfg(feature = "cuda")]
-            Self::Cuda(values, device) => Ok(ppkt_device::cuda::Gpu::new(device).download(values)?),
+            Self::Cuda(values, device) => Ok(values.to_vec(device)?),
             #[cfg(feature = "metal")]
             Self::Metal(values, gpu) => Ok(gpu.tensor(values.clone(), values.words())?.to_vec1()?),
         }

@@ -84,10 +84,11 @@ impl InplaceOp2 for Update<'_> {
         let Some(report) = report.tensor() else {
             candle_core::bail!("optimizer-step: a report of the CPU for a parameter on a GPU");
         };
-        let gpu = ppkt_device::cuda::Gpu::of(gradient);
-        let gradient = gpu.view::<f32>(gradient, l2)?;
-        let (parameter, n) = gpu.view_mut::<f32>(parameter, l1)?;
-        if n != gradient.len() {
+        use ppkt_device::cuda::{view, view_mut, with_storages};
+        let gpu = &gradient.device;
+        let gradient = view(self.name(), (gradient, l2))?;
+        let parameter = view_mut(self.name(), (parameter, l1))?;
+        if parameter.len() != gradient.len() {
             candle_core::bail!("optimizer-step: a gradient of another size than its parameter");
         }
         let mut state: Vec<_> = self.state.iter().map(lock).collect();
@@ -98,16 +99,17 @@ impl InplaceOp2 for Update<'_> {
                 _ => candle_core::bail!("optimizer-step: the state is on another device"),
             }
         }
-        crate::cuda::with_view(&gpu, report, |report| {
-            let report = report.write();
+        with_storages(self.name(), [report], |[report]| {
+            // Nothing else reads the report before the step is done.
+            let report = view(self.name(), report)?.written();
             match (self.config.kind, moments.as_mut_slice()) {
                 (OptimizerKind::Sgd, [momentum]) => {
                     let numbers = numbers::sgd(self.config, self.lr, self.updates);
-                    crate::cuda::sgd_step(&gpu, parameter, &gradient, momentum, report, &numbers)
+                    crate::cuda::sgd_step(gpu, parameter, gradient, momentum, report, &numbers)
                 }
                 (OptimizerKind::Adamw, [m1, m2]) => {
                     let numbers = numbers::adamw(self.config, self.lr, self.updates);
-                    crate::cuda::adamw_step(&gpu, parameter, &gradient, [m1, m2], report, &numbers)
+                    crate::cuda::adamw_step(gpu, parameter, gradient, [m1, m2], report, &numbers)
                 }
                 _ => candle_core::bail!("optimizer-step: wrong number of state buffers"),
             }

@@ -2,10 +2,12 @@
 
 use candle_core::{Device, Tensor, Var};
 use half::bf16;
+use ppkt_device::launch::Memory;
+use ppkt_testkit::{EmulatedGpu, EmulatedMemory};
 
 use super::super::conv_plan::{PRODUCTS, WGRADS};
-use super::super::emulated::Processor;
 use super::super::map::DeviceKeys;
+use super::super::samples::{gpu, narrow, wide};
 use super::*;
 use crate::conv::Direction;
 use crate::{ConvSpec, SparseTensor, conv, conv_cat, conv_transpose};
@@ -70,7 +72,7 @@ fn rounded(numbers: Vec<f32>, math: Math) -> Vec<f32> {
 }
 
 /// The processor's results for numbers that `math` can hold, with the tables in both directions.
-fn reference(case: &Case, math: Math, gpu: &Processor) -> (Reference, [Table<Processor>; 2]) {
+fn reference(case: &Case, math: Math, gpu: &EmulatedGpu) -> (Reference, [Table<EmulatedGpu>; 2]) {
     let var = |seed: u32, shape: &[usize]| {
         let all = rounded(numbers(seed, shape.iter().product()), math);
         Var::from_tensor(&Tensor::from_vec(all, shape, &Device::Cpu).unwrap()).unwrap()
@@ -117,30 +119,30 @@ fn reference(case: &Case, math: Math, gpu: &Processor) -> (Reference, [Table<Pro
 
 /// Numbers as the kernels of `math` read them.
 enum Kept {
-    F32(Vec<f32>),
-    Bf16(Vec<bf16>),
+    F32(EmulatedMemory<f32>),
+    Bf16(EmulatedMemory<bf16>),
 }
 
 impl Kept {
-    fn new(numbers: &[f32], math: Math) -> Self {
+    fn new(gpu: &EmulatedGpu, numbers: &[f32], math: Math) -> Self {
         match math {
-            Math::Bf16 => Self::Bf16(numbers.iter().map(|&v| bf16::from_f32(v)).collect()),
-            _ => Self::F32(numbers.to_vec()),
+            Math::Bf16 => Self::Bf16(gpu.array(&narrow(numbers))),
+            _ => Self::F32(gpu.array(numbers)),
         }
     }
 
-    fn rows(&self) -> Rows<'_, Processor> {
+    fn rows(&self) -> Rows<'_> {
         match self {
-            Self::F32(v) => Rows::F32(&v[..]),
-            Self::Bf16(v) => Rows::Bf16(&v[..]),
+            Self::F32(v) => Rows::F32(v.view()),
+            Self::Bf16(v) => Rows::Bf16(v.view()),
         }
     }
 }
 
-fn widened(numbers: &Numbers<Processor>) -> Vec<f32> {
+fn widened(numbers: &Numbers<EmulatedGpu>) -> Vec<f32> {
     match numbers {
-        Numbers::F32(v) => v.clone(),
-        Numbers::Bf16(v) => v.iter().map(|v| v.to_f32()).collect(),
+        Numbers::F32(v) => v.values(),
+        Numbers::Bf16(v) => wide(&v.values()),
     }
 }
 
@@ -169,13 +171,13 @@ fn bounds(math: Math) -> (f64, f64) {
     }
 }
 
-fn sides_of<'a>(kept: &'a [(Kept, usize)]) -> Sides<'a, Processor> {
+fn sides_of<'a>(kept: &'a [(Kept, usize)]) -> Sides<'a> {
     Sides { left: (kept[0].0.rows(), kept[0].1), right: kept.get(1).map(|(k, c)| (k.rows(), *c)) }
 }
 
 /// Compares product and gradients by features and by weight. `by` chooses a kernel of the product.
 fn check(case: &Case, math: Math, by: Option<&Product>) {
-    let Some(gpu) = Processor::new() else { return };
+    let Some(gpu) = gpu() else { return };
     let (r, tables) = reference(case, math, &gpu);
     let forward = Pairs::Table(&tables[usize::from(case.transposed)]);
     let symmetric = case.spec.is_symmetric();
@@ -188,21 +190,22 @@ fn check(case: &Case, math: Math, by: Option<&Product>) {
 }
 
 fn compare(
-    gpu: &Processor,
+    gpu: &EmulatedGpu,
     r: &Reference,
-    (forward, backward, mirrored): (Pairs<'_, Processor>, Pairs<'_, Processor>, bool),
+    (forward, backward, mirrored): (Pairs<'_, EmulatedGpu>, Pairs<'_, EmulatedGpu>, bool),
     case: &Case,
     math: Math,
     by: Option<&Product>,
 ) {
     let (in_f32, in_own) = bounds(math);
-    let kept: Vec<_> = r.sides.iter().map(|(v, c)| (Kept::new(v, math), *c)).collect();
+    let kept: Vec<_> = r.sides.iter().map(|(v, c)| (Kept::new(gpu, v, math), *c)).collect();
     let sides = sides_of(&kept);
     let (cin, cout) = (case.sides.0 + case.sides.1, case.cout);
-    let bias = (!r.bias.is_empty()).then_some(&r.bias[..]);
-    let grad = (Kept::new(&r.grad, math), cout);
-    let run = |pairs: Pairs<'_, Processor>, sides: &Sides<'_, Processor>, back, bias: Option<&[f32]>, f32| {
-        let w = Weight { numbers: &r.weight[..], cin, cout, back };
+    let (numbers, bias) = (gpu.array(&r.weight), gpu.array(&r.bias));
+    let bias = (!r.bias.is_empty()).then_some(bias.view());
+    let grad = (Kept::new(gpu, &r.grad, math), cout);
+    let run = |pairs: Pairs<'_, EmulatedGpu>, sides: &Sides<'_>, back, bias: Option<View<'_, f32>>, f32| {
+        let w = Weight { numbers: numbers.view(), cin, cout, back };
         let got = match by {
             Some(by) => product_by(gpu, by, pairs, sides, &w, bias, f32),
             None => product(gpu, math, pairs, sides, &w, bias, f32),
@@ -222,7 +225,7 @@ fn compare(
     }
     if by.is_none() {
         let got = weight_gradient(gpu, math, forward, &sides, (grad.0.rows(), cout)).unwrap();
-        close("gradient by weight", &got, &r.of_weight, in_f32.max(3e-6));
+        close("gradient by weight", &got.values(), &r.of_weight, in_f32.max(3e-6));
     }
 }
 
@@ -285,13 +288,14 @@ fn many_kernel_voxels() {
 /// Every kernel, also those that such small inputs do not take by themselves; whole chunks and broken ones.
 #[test]
 fn every_kernel_of_a_product_gives_the_same() {
-    let Some(gpu) = Processor::new() else { return };
+    let Some(gpu) = gpu() else { return };
     for math in ALL {
         let case = Case::new(260, 2, (40, 0), 136);
         let (r, tables) = reference(&case, math, &gpu);
-        let kept = [(Kept::new(&r.sides[0].0, math), 40)];
+        let kept = [(Kept::new(&gpu, &r.sides[0].0, math), 40)];
         let sides = sides_of(&kept);
-        let weight = Weight { numbers: &r.weight[..], cin: 40, cout: 136, back: None };
+        let numbers = gpu.array(&r.weight);
+        let weight = Weight { numbers: numbers.view(), cin: 40, cout: 136, back: None };
         let mut first: Option<Vec<f32>> = None;
         for kernel in PRODUCTS.iter().filter(|p| p.math == math) {
             let got =
@@ -311,14 +315,14 @@ fn every_kernel_of_a_gradient_by_the_weight_is_right() {
     for (sides, cout) in [((128, 0), 128), ((96, 0), 96), ((64, 0), 40), ((20, 6), 10)] {
         for math in ALL {
             seen.push(Wgrad::choose(math, sides, cout).kernel);
-            let Some(gpu) = Processor::new() else { return };
+            let Some(gpu) = gpu() else { return };
             let case = Case::new(260, 2, sides, cout);
             let (r, tables) = reference(&case, math, &gpu);
-            let kept: Vec<_> = r.sides.iter().map(|(v, c)| (Kept::new(v, math), *c)).collect();
-            let grad = Kept::new(&r.grad, math);
+            let kept: Vec<_> = r.sides.iter().map(|(v, c)| (Kept::new(&gpu, v, math), *c)).collect();
+            let grad = Kept::new(&gpu, &r.grad, math);
             let got =
                 weight_gradient(&gpu, math, Pairs::Table(&tables[0]), &sides_of(&kept), (grad.rows(), cout));
-            close(seen[seen.len() - 1], &got.unwrap(), &r.of_weight, bounds(math).0.max(3e-6));
+            close(seen[seen.len() - 1], &got.unwrap().values(), &r.of_weight, bounds(math).0.max(3e-6));
         }
     }
     assert!(kinds.iter().all(|k| seen.contains(k)), "{kinds:?} of which {seen:?}");

@@ -1,12 +1,12 @@
 //! Pooling by the kernels, run on the processor, against the processor's own.
 
 use candle_core::{Device, Tensor, Var};
+use ppkt_device::launch::Memory;
 
 use super::*;
 use crate::conv::Direction;
-use crate::cuda::emulated::Processor;
 use crate::cuda::map::DeviceKeys;
-use crate::cuda::samples::{OF_BF16, assert_close, narrow, numbers, sheet, wide};
+use crate::cuda::samples::{OF_BF16, assert_close, gpu, narrow, numbers, sheet, wide};
 use crate::{
     ConvSpec, SparseTensor, avg_pool, global_avg_pool, global_max_pool, global_sum_pool, max_pool, sum_pool,
 };
@@ -35,7 +35,7 @@ fn on_processor(y: &Tensor, var: &Var) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
 
 #[test]
 fn local_pooling_and_its_gradient() {
-    let Some(gpu) = Processor::new() else { return };
+    let Some(gpu) = gpu() else { return };
     let sheet = sheet(18);
     let cases: [(&[[i32; 4]], usize); 3] = [(&sheet, 5), (&sheet[..40], 33), (&sheet[..1], 2)];
     let specs = [ConvSpec::new(2, 2), ConvSpec::new(3, 1), ConvSpec::new(3, 2), ConvSpec::new(2, 3)];
@@ -55,22 +55,24 @@ fn local_pooling_and_its_gradient() {
 
         for (scales, result) in [(None, sum_pool(&input, spec)), (Some(&scales), avg_pool(&input, spec))] {
             let (want, grad, want_dx) = on_processor(result.unwrap().features(), &var);
-            assert_eq!(sum(&gpu, &x[..], &table, c, scales).unwrap(), want);
-            assert_eq!(gradient(&gpu, &grad[..], &back, c, scales, None).unwrap(), want_dx);
-            let small = sum(&gpu, &narrow(&x)[..], &table, c, scales).unwrap();
-            assert_close(&wide(&small), &want, 2.0 * OF_BF16);
+            let (on_gpu, grad) = (gpu.array(&x), gpu.array(&grad));
+            assert_eq!(sum(&gpu, on_gpu.view(), &table, c, scales).unwrap().values(), want);
+            let dx = gradient(&gpu, grad.view(), &back, c, scales, None).unwrap();
+            assert_eq!(dx.values(), want_dx);
+            let small = sum(&gpu, gpu.array(&narrow(&x)).view(), &table, c, scales).unwrap();
+            assert_close(&wide(&small.values()), &want, 2.0 * OF_BF16);
         }
         let (want, grad, want_dx) = on_processor(max_pool(&input, spec).unwrap().features(), &var);
-        let (got, largest) = max(&gpu, &x[..], &table, c).unwrap();
-        assert_eq!(got, want);
-        let dx = gradient(&gpu, &grad[..], &back, c, None, Some(&largest[..])).unwrap();
-        assert_eq!(dx, want_dx);
+        let (got, largest) = max(&gpu, gpu.array(&x).view(), &table, c).unwrap();
+        assert_eq!(got.values(), want);
+        let dx = gradient(&gpu, gpu.array(&grad).view(), &back, c, None, Some(largest.view())).unwrap();
+        assert_eq!(dx.values(), want_dx);
     }
 }
 
 #[test]
 fn global_pooling_and_its_gradient() {
-    let Some(gpu) = Processor::new() else { return };
+    let Some(gpu) = gpu() else { return };
     let sheet = sheet(40);
     let cases: [(&[[i32; 4]], usize); 3] = [(&sheet, 3), (&sheet[..5], 40), (&[], 4)];
     for (voxels, channels) in cases {
@@ -78,25 +80,29 @@ fn global_pooling_and_its_gradient() {
         let ranges: Vec<_> = (0..input.batch_size()).map(|i| input.coordinate_set().batch_rows(i)).collect();
         let items = Items::new(&gpu, &ranges).unwrap();
         let rows = Rows { n: voxels.len(), channels };
+        let on_gpu = gpu.array(&x);
         for (mean, result) in [(false, global_sum_pool(&input)), (true, global_avg_pool(&input))] {
             let (want, grad, want_dx) = on_processor(&result.unwrap(), &var);
-            assert_eq!(items.sum(&gpu, &x[..], channels, mean).unwrap(), want);
-            assert_eq!(items.gradient(&gpu, &grad[..], rows, mean, None).unwrap(), want_dx);
+            assert_eq!(items.sum(&gpu, on_gpu.view(), channels, mean).unwrap().values(), want);
+            let dx = items.gradient(&gpu, gpu.array(&grad).view(), rows, mean, None).unwrap();
+            assert_eq!(dx.values(), want_dx);
         }
         let (want, grad, want_dx) = on_processor(&global_max_pool(&input).unwrap(), &var);
-        let (got, largest) = items.max(&gpu, &x[..], channels).unwrap();
-        assert_eq!(got, want);
-        let dx = items.gradient(&gpu, &grad[..], rows, false, Some(&largest[..])).unwrap();
-        assert_eq!(dx, want_dx);
-        let (small, _) = items.max(&gpu, &narrow(&x)[..], channels).unwrap();
-        assert_eq!(small, narrow(&want));
+        let (got, largest) = items.max(&gpu, on_gpu.view(), channels).unwrap();
+        assert_eq!(got.values(), want);
+        let dx = items.gradient(&gpu, gpu.array(&grad).view(), rows, false, Some(largest.view())).unwrap();
+        assert_eq!(dx.values(), want_dx);
+        let (small, _) = items.max(&gpu, gpu.array(&narrow(&x)).view(), channels).unwrap();
+        assert_eq!(small.values(), narrow(&want));
     }
 }
 
 #[test]
 fn a_nan_is_the_largest() {
-    let Some(gpu) = Processor::new() else { return };
+    let Some(gpu) = gpu() else { return };
     let items = Items::new(&gpu, &[0..4, 4..4]).unwrap();
-    let (y, rows) = items.max(&gpu, &[1.0f32, f32::NAN, 5.0, f32::NAN][..], 1).unwrap();
+    let x = gpu.array(&[1.0f32, f32::NAN, 5.0, f32::NAN]);
+    let (y, rows) = items.max(&gpu, x.view(), 1).unwrap();
+    let (y, rows) = (y.values(), rows.values());
     assert!(y[0].is_nan() && y[1] == 0.0 && rows == [1, u32::MAX]);
 }
