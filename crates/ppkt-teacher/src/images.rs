@@ -49,7 +49,7 @@ impl Images {
 /// The features of a batch of images on the teacher's coarse grid.
 #[derive(Debug, Clone)]
 pub struct FeatureMap {
-    /// `[B, h, w, C]`, f32, channels last, on the CPU, not tracked by autograd.
+    /// `[B, h, w, C]`, f32, channels last and contiguous, on the device of the teacher, not tracked by autograd.
     pub tokens: Tensor,
     /// Height and width of the images that the map was made from.
     pub image_size: (usize, usize),

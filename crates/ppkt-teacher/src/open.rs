@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use candle_core::Device;
+
 use crate::convnext::ConvNext;
 use crate::error::TeacherError;
 use crate::hub;
@@ -42,7 +44,20 @@ enum Network {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn open(uri: &TeacherUri, options: &TeacherOptions) -> Result<Box<dyn Teacher>, TeacherError> {
-    Ok(match read(uri, options)? {
+    open_on(uri, options, &Device::Cpu)
+}
+
+/// Opens a teacher whose weights, and the maps that it gives, are on a device: on the CPU with the engine of this crate,
+/// as [`open`], on a GPU with candle's operations.
+///
+/// # Errors
+/// As [`open`]; also if the device has not enough memory.
+pub fn open_on(
+    uri: &TeacherUri,
+    options: &TeacherOptions,
+    device: &Device,
+) -> Result<Box<dyn Teacher>, TeacherError> {
+    Ok(match read(uri, options, device)? {
         Network::ResNet(net) => net,
         Network::ConvNext(net) => net,
         Network::VisionTransformer(net) => net,
@@ -54,14 +69,14 @@ pub fn open(uri: &TeacherUri, options: &TeacherOptions) -> Result<Box<dyn Teache
 /// # Errors
 /// As [`open`].
 pub fn inspect(uri: &TeacherUri, options: &TeacherOptions) -> Result<Inspection, TeacherError> {
-    Ok(match read(uri, options)? {
+    Ok(match read(uri, options, &Device::Cpu)? {
         Network::ResNet(net) => net.inspection().clone(),
         Network::ConvNext(net) => net.inspection().clone(),
         Network::VisionTransformer(net) => net.inspection().clone(),
     })
 }
 
-fn read(uri: &TeacherUri, options: &TeacherOptions) -> Result<Network, TeacherError> {
+fn read(uri: &TeacherUri, options: &TeacherOptions, device: &Device) -> Result<Network, TeacherError> {
     let weights = match uri {
         TeacherUri::BuiltinTiny => Weights::from_bytes(Path::new("builtin:tiny"), TINY.to_vec())?,
         TeacherUri::File(path) => Weights::read(path)?,
@@ -75,10 +90,10 @@ fn read(uri: &TeacherUri, options: &TeacherOptions) -> Result<Network, TeacherEr
         }
     };
     Ok(match weights.family {
-        Family::ResNet => Network::ResNet(Box::new(ResNet::from_weights(weights, options)?)),
-        Family::ConvNext => Network::ConvNext(Box::new(ConvNext::from_weights(weights, options)?)),
+        Family::ResNet => Network::ResNet(Box::new(ResNet::from_weights(weights, options, device)?)),
+        Family::ConvNext => Network::ConvNext(Box::new(ConvNext::from_weights(weights, options, device)?)),
         Family::VisionTransformer => {
-            Network::VisionTransformer(Box::new(VisionTransformer::from_weights(weights, options)?))
+            Network::VisionTransformer(Box::new(VisionTransformer::from_weights(weights, options, device)?))
         }
     })
 }

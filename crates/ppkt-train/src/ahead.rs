@@ -1,8 +1,8 @@
-//! Batches with what the teacher says about their photographs, made ahead of the step that a GPU is at.
+//! Batches with what the teacher says about their photographs, as the step wants them.
 //!
-//! The teacher, or the cache that stands for it, works on the CPU. Where the student is trained on the CPU as well, both
-//! take turns; where it is on a GPU, the teacher looks at the next batch in the background, so that the GPU waits only if
-//! the teacher is the slower of the two. The batch goes to the GPU from there too, behind the step that it is at.
+//! On the CPU all of it takes turns. Where the networks are on a GPU, a thread brings the next batch there behind the step
+//! that the GPU is at. The teacher is then on the GPU too, and is asked in the step; but maps of a cache are the
+//! processor's to read, verify and widen, so that thread does it, and the GPU waits only if that is the slower of the two.
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -31,17 +31,31 @@ pub(crate) struct Seen {
 }
 
 /// Batches in their order, each with its map.
-pub(crate) enum SeenBatches<B, T> {
-    /// Made when they are asked for.
-    Here(B, Arc<T>, Device),
-    /// Made in the background.
+pub(crate) struct SeenBatches<B, T> {
+    source: Source<B>,
+    teacher: Arc<T>,
+    device: Device,
+}
+
+/// Where batches are made.
+enum Source<B> {
+    /// Where they are asked for.
+    Here(B),
+    /// In the background.
     Ahead(Background),
 }
 
+/// A batch on its device, and the map if there is one already.
+struct Made {
+    batch: Batch,
+    input: Input,
+    map: Option<FeatureMap>,
+}
+
 /// The thread that makes batches ahead of time.
-pub(crate) struct Background {
+struct Background {
     /// Taken away first when this is dropped, which ends the thread after the batch that it is at.
-    made: Option<Receiver<Result<Seen>>>,
+    made: Option<Receiver<Result<Made>>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -50,52 +64,74 @@ where
     B: Iterator<Item = std::result::Result<Batch, DataError>> + Send + 'static,
     T: Teacher + 'static,
 {
-    /// For a student that is trained on `device`.
+    /// For networks on `device`, and a teacher that is `cached` or not.
     ///
     /// # Errors
     /// If the system gives no thread.
-    pub(crate) fn new(batches: B, teacher: Arc<T>, device: &Device) -> Result<Self> {
+    pub(crate) fn new(batches: B, teacher: Arc<T>, device: &Device, cached: bool) -> Result<Self> {
         let device = device.clone();
         if device.is_cpu() {
-            return Ok(Self::Here(batches, teacher, device));
+            return Ok(Self { source: Source::Here(batches), teacher, device });
         }
-        Self::in_background(batches, teacher, device)
+        Self::in_background(batches, teacher, device, cached)
     }
 
-    fn in_background(batches: B, teacher: Arc<T>, device: Device) -> Result<Self> {
+    fn in_background(batches: B, teacher: Arc<T>, device: Device, cached: bool) -> Result<Self> {
         let (sender, made) = sync_channel(AHEAD);
+        let (there, reader) = (device.clone(), cached.then(|| teacher.clone()));
         let thread = Builder::new()
-            .name("teacher".into())
-            .spawn(move || make(batches, teacher.as_ref(), &device, &sender))
-            .map_err(|e| TrainError::Config(format!("the system gives no thread for the teacher: {e}")))?;
-        Ok(Self::Ahead(Background { made: Some(made), thread: Some(thread) }))
+            .name("batches".into())
+            .spawn(move || make_all(batches, reader.as_deref(), &there, &sender))
+            .map_err(|e| TrainError::Config(format!("the system gives no thread for batches: {e}")))?;
+        let source = Source::Ahead(Background { made: Some(made), thread: Some(thread) });
+        Ok(Self { source, teacher, device })
     }
 }
 
 /// Makes all batches, as long as somebody wants them.
-fn make<B>(batches: B, teacher: &impl Teacher, device: &Device, sender: &SyncSender<Result<Seen>>)
+fn make_all<B>(batches: B, teacher: Option<&impl Teacher>, device: &Device, sender: &SyncSender<Result<Made>>)
 where
     B: Iterator<Item = std::result::Result<Batch, DataError>>,
 {
     for batch in batches {
-        let seen = see(batch, teacher, device).map(|seen| Seen { teacher_seconds: 0.0, ..seen });
-        if sender.send(seen).is_err() {
+        if sender.send(make(batch, teacher, device)).is_err() {
             return;
         }
     }
 }
 
-fn see(
+/// Brings a batch to its device, and asks the teacher if it is to be asked now.
+fn make(
     batch: std::result::Result<Batch, DataError>,
-    teacher: &impl Teacher,
+    teacher: Option<&impl Teacher>,
     device: &Device,
-) -> Result<Seen> {
+) -> Result<Made> {
     let batch = batch?;
-    let clock = Instant::now();
-    let map = teacher.features(&images_of(&batch)?)?;
-    let teacher_seconds = clock.elapsed().as_secs_f64();
+    let map = teacher.map(|teacher| look(teacher, &batch)).transpose()?;
     let input = Input::new(&batch, device)?;
-    Ok(Seen { batch, input, map, teacher_seconds })
+    Ok(Made { batch, input, map })
+}
+
+/// The teacher's map of a batch's photographs.
+fn look(teacher: &impl Teacher, batch: &Batch) -> Result<FeatureMap> {
+    Ok(teacher.features(&images_of(batch)?)?)
+}
+
+impl<B, T> SeenBatches<B, T>
+where
+    B: Iterator<Item = std::result::Result<Batch, DataError>>,
+    T: Teacher,
+{
+    /// Asks the teacher about a batch that it was not asked about.
+    fn see(&self, made: Result<Made>) -> Result<Seen> {
+        let Made { batch, input, map } = made?;
+        if let Some(map) = map {
+            return Ok(Seen { batch, input, map, teacher_seconds: 0.0 });
+        }
+        let clock = Instant::now();
+        let map = look(self.teacher.as_ref(), &batch)?;
+        Ok(Seen { batch, input, map, teacher_seconds: clock.elapsed().as_secs_f64() })
+    }
 }
 
 impl<B, T> Iterator for SeenBatches<B, T>
@@ -106,25 +142,24 @@ where
     type Item = Result<Seen>;
 
     fn next(&mut self) -> Option<Result<Seen>> {
-        match self {
-            Self::Here(batches, teacher, device) => {
-                batches.next().map(|batch| see(batch, teacher.as_ref(), device))
-            }
-            Self::Ahead(background) => background.next(),
-        }
+        let made = match &mut self.source {
+            Source::Here(batches) => make(batches.next()?, None::<&T>, &self.device),
+            Source::Ahead(background) => background.next()?,
+        };
+        Some(self.see(made))
     }
 }
 
 impl Background {
-    fn next(&mut self) -> Option<Result<Seen>> {
-        let seen = self.made.as_ref()?.recv().ok();
-        if seen.is_none() {
+    fn next(&mut self) -> Option<Result<Made>> {
+        let made = self.made.as_ref()?.recv().ok();
+        if made.is_none() {
             // It has made all, or has panicked: then so does whoever waits for it.
             if let Some(Err(panic)) = self.thread.take().map(JoinHandle::join) {
                 resume_unwind(panic);
             }
         }
-        seen
+        made
     }
 }
 
@@ -198,15 +233,34 @@ mod tests {
 
     #[test]
     fn ahead_or_not_the_batches_are_the_same() {
-        let here = values(SeenBatches::new(batches(4), teacher(9), &Device::Cpu).unwrap());
+        let here = values(SeenBatches::new(batches(4), teacher(9), &Device::Cpu, true).unwrap());
         assert_eq!(here.len(), 4);
-        assert_eq!(values(SeenBatches::in_background(batches(4), teacher(9), Device::Cpu).unwrap()), here);
+        for cached in [false, true] {
+            let ahead = SeenBatches::in_background(batches(4), teacher(9), Device::Cpu, cached).unwrap();
+            assert_eq!(values(ahead), here);
+        }
+    }
+
+    #[test]
+    fn only_a_cache_is_read_in_the_background() {
+        for (cached, asked) in [(false, 1), (true, 2)] {
+            let teacher = teacher(9);
+            let mut seen =
+                SeenBatches::in_background(batches(2), teacher.clone(), Device::Cpu, cached).unwrap();
+            let first = seen.next().unwrap().unwrap();
+            assert_eq!(first.teacher_seconds == 0.0, cached);
+            // The second batch is made whether it is asked for or not.
+            if let Source::Ahead(background) = &mut seen.source {
+                background.thread.take().unwrap().join().unwrap();
+            }
+            assert_eq!(teacher.calls.load(Ordering::Relaxed), asked);
+        }
     }
 
     #[test]
     fn a_stream_that_is_left_ends_its_thread() {
         let teacher = teacher(99);
-        let mut seen = SeenBatches::in_background(batches(50), teacher.clone(), Device::Cpu).unwrap();
+        let mut seen = SeenBatches::in_background(batches(50), teacher.clone(), Device::Cpu, true).unwrap();
         seen.next().unwrap().unwrap();
         drop(seen);
         assert!(teacher.calls.load(Ordering::Relaxed) < 10);
@@ -216,7 +270,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "the teacher fell over")]
     fn a_panic_of_the_teacher_is_that_of_the_run() {
-        let mut seen = SeenBatches::in_background(batches(5), teacher(1), Device::Cpu).unwrap();
+        let mut seen = SeenBatches::in_background(batches(5), teacher(1), Device::Cpu, true).unwrap();
         while seen.next().is_some() {}
     }
 }

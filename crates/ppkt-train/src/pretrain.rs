@@ -81,7 +81,7 @@ pub struct BeforeAfter {
     pub after: f64,
 }
 
-/// Runs (or resumes) a pretraining into the folder `out`; the networks that are trained are on `device`.
+/// Runs (or resumes) a pretraining into the folder `out`; the networks, the teacher too, are on `device`.
 ///
 /// The same configuration gives the same losses, step for step, for any number of threads, and whether or not the run
 /// was stopped and resumed. When `stop` becomes true the run ends after the step it is in, with a checkpoint.
@@ -103,7 +103,7 @@ pub fn pretrain(
     for note in training.notes() {
         observer.message(note);
     }
-    let teacher = Arc::new(OpenTeacher::of(config)?);
+    let teacher = Arc::new(OpenTeacher::of(config, device)?);
     let provenance =
         Provenance::of_pretraining(training.as_ref(), validation.as_ref(), teacher.spec(), device)?;
     let begun = start.begun_before(config, out, "run", forgive)?;
@@ -199,7 +199,8 @@ impl Run<'_> {
         let accumulate = u64::from(self.config.optimizer.accumulate);
         let batches = (self.config.steps - first.min(self.config.steps)) * accumulate;
         let stream = loader.stream(first * accumulate, batches, self.config.data.workers);
-        let mut stream = SeenBatches::new(stream, self.teacher.clone(), self.model.device())?;
+        let cached = self.teacher.cache.is_some();
+        let mut stream = SeenBatches::new(stream, self.teacher.clone(), self.model.device(), cached)?;
         while self.state.steps_done < self.config.steps && !stop.load(Ordering::Relaxed) {
             let line = self.step(&mut stream)?;
             self.record(&line, &mut metrics, &mut events)?;

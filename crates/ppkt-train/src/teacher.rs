@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use candle_core::Device;
 use ppkt_data::{DataError, Dataset, ImageMap, Loader, OnDamaged, Scene};
 use ppkt_teacher::{
     CacheReport, Cached, FeatureCache, FeatureMap, Images, Teacher, TeacherError, TeacherSpec,
@@ -17,16 +18,16 @@ use crate::observer::Observer;
 /// Frames that are read at the same time while a cache is filled.
 const FRAMES_AT_ONCE: usize = 8;
 
-/// A run's teacher and, if it has one, its cache. Its maps stay on the CPU: to a GPU go only the features of the pixels
-/// that a step has drawn (`UpsampleProjection::forward`), a small part of a map.
+/// A run's teacher, on the device that the run trains on, and, if it has one, its cache. Maps of a cache are on the CPU: to
+/// a GPU go only the features of the pixels that a step has drawn (`UpsampleProjection::forward`), a small part of a map.
 pub(crate) struct OpenTeacher {
     teacher: Box<dyn Teacher>,
     pub(crate) cache: Option<FeatureCache>,
 }
 
 impl OpenTeacher {
-    pub(crate) fn of(config: &PretrainConfig) -> Result<Self> {
-        let teacher = ppkt_teacher::open(&config.teacher_uri()?, &config.teacher.options)?;
+    pub(crate) fn of(config: &PretrainConfig, device: &Device) -> Result<Self> {
+        let teacher = ppkt_teacher::open_on(&config.teacher_uri()?, &config.teacher.options, device)?;
         if config.teacher.cache.is_empty() {
             return Ok(Self { teacher, cache: None });
         }
@@ -55,8 +56,10 @@ impl Teacher for OpenTeacher {
     }
 }
 
-/// Runs the teacher once over every image that a pretraining of this configuration would see, and keeps the maps in
-/// its cache (`teacher.cache`), so that no step of the run has to wait for it. What is there already is only verified.
+/// Runs the teacher, on `device`, once over every image that a pretraining of this configuration would see, and keeps the
+/// maps in its cache (`teacher.cache`), so that no step of the run has to wait for it. What is there already is only
+/// verified. Maps are kept by the device that made them too, whose last digits are its own: a run finds those of the kind
+/// of device that it trains on.
 ///
 /// The held-out frames that the run measures are among them. It ends early when `stop` becomes true or the cache takes
 /// no more.
@@ -65,13 +68,14 @@ impl Teacher for OpenTeacher {
 /// If no cache is named, the configuration is wrong, or a frame is damaged and `batch.on_damaged` is not `skip`.
 pub fn fill_cache(
     config: &PretrainConfig,
+    device: &Device,
     observer: &mut dyn Observer,
     stop: &AtomicBool,
 ) -> Result<CacheReport> {
     config.check()?;
     let training: Arc<dyn Dataset> = Arc::from(config.open_training()?);
     let validation: Arc<dyn Dataset> = Arc::from(config.open_validation()?);
-    let open = OpenTeacher::of(config)?;
+    let open = OpenTeacher::of(config, device)?;
     let Some(cache) = &open.cache else {
         return Err(TrainError::Config("no cache is named: give --cache DIR".into()));
     };

@@ -91,6 +91,8 @@ impl ValidationSet {
             };
             let input = Input::new(&batch, device)?;
             let map = teacher.features(&images_of(&batch)?)?;
+            // They are kept for the whole run, and the memory of a GPU is for what it trains.
+            let map = FeatureMap { tokens: map.tokens.to_device(&Device::Cpu)?, ..map };
             let candidates = one_per_cell(&batch.pairs, &map, &mut rng)?;
             found += candidates.len();
             frames.push(HeldOutFrame { index: index as usize, batch, input, map, candidates });

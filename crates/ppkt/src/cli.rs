@@ -416,6 +416,8 @@ pub(crate) struct FillCache {
     /// Set a value of the recipe, such as batch.image_size=[320,240].
     #[arg(long, value_name = "KEY=VALUE", num_args = 1..)]
     pub(crate) set: Vec<String>,
+    #[command(flatten)]
+    pub(crate) on: ComputeOn,
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,70 +1,82 @@
 //! The layers of a ConvNeXt: from tensors to packed weights, and how they run.
 
+use candle_core::Result as Computed;
+
 use super::arch::Arch;
-use crate::engine::{Activation, Buffers, Conv, ConvGeometry, Depthwise7, Isa, LayerNorm, Map};
+use crate::backend::Backend;
+use crate::engine::{Activation, ConvGeometry};
 use crate::error::TeacherError;
 use crate::weights::Weights;
 
 /// A stage: what halves the map before it, and its blocks.
-pub(super) struct Stage {
-    halving: Option<(LayerNorm, Conv)>,
-    blocks: Vec<Block>,
+pub(super) struct Stage<B: Backend> {
+    halving: Option<(B::LayerNorm, B::Conv)>,
+    blocks: Vec<Block<B>>,
 }
 
-impl Stage {
-    pub(super) fn forward(&self, x: Map, isa: Isa, buffers: &Buffers) -> Map {
+impl<B: Backend> Stage<B> {
+    pub(super) fn forward(&self, x: B::Map, backend: &B) -> Computed<B::Map> {
         let x = match &self.halving {
             None => x,
             Some((norm, conv)) => {
-                let normed = norm.forward(&x, isa, buffers);
+                let normed = backend.normalise(norm, &x)?;
                 drop(x);
-                conv.forward(&normed, None, Activation::None, buffers)
+                backend.convolve(conv, &normed, None, Activation::None)?
             }
         };
-        self.blocks.iter().fold(x, |x, block| block.forward(&x, isa, buffers))
+        self.blocks.iter().try_fold(x, |x, block| block.forward(&x, backend))
     }
 }
 
 /// A depthwise convolution, a norm, and a network of two layers, beside a shortcut. The layer scale, where there is one,
 /// is folded into the last layer.
-struct Block {
-    depthwise: Depthwise7,
-    norm: LayerNorm,
-    fc1: Conv,
-    fc2: Conv,
+struct Block<B: Backend> {
+    depthwise: B::Depthwise,
+    norm: B::LayerNorm,
+    fc1: B::Conv,
+    fc2: B::Conv,
 }
 
-impl Block {
-    fn forward(&self, x: &Map, isa: Isa, buffers: &Buffers) -> Map {
-        let normed = self.norm.forward(&self.depthwise.forward(x, buffers), isa, buffers);
-        let hidden = self.fc1.forward(&normed, None, Activation::Gelu, buffers);
+impl<B: Backend> Block<B> {
+    fn forward(&self, x: &B::Map, backend: &B) -> Computed<B::Map> {
+        let normed = backend.normalise(&self.norm, &backend.convolve_depthwise(&self.depthwise, x)?)?;
+        let hidden = backend.convolve(&self.fc1, &normed, None, Activation::Gelu)?;
         drop(normed);
-        self.fc2.forward(&hidden, Some(x), Activation::None, buffers)
+        backend.convolve(&self.fc2, &hidden, Some(x), Activation::None)
     }
 }
 
 /// Patches and the norm after them.
-pub(super) fn stem(weights: &mut Weights, arch: &Arch, isa: Isa) -> Result<(Conv, LayerNorm), TeacherError> {
+pub(super) fn stem<B: Backend>(
+    weights: &mut Weights,
+    arch: &Arch,
+    backend: &B,
+) -> Result<(B::Conv, B::LayerNorm), TeacherError> {
     let c = arch.present[0].1;
     let geometry = ConvGeometry { kernel: arch.patch, stride: arch.patch, ..ConvGeometry::POINTWISE };
-    let conv = conv(weights, "stem.0", [c, 3], geometry, isa)?;
-    Ok((conv, norm(weights, "stem.1", c, arch.ln_eps)?))
+    let conv = conv(weights, "stem.0", [c, 3], geometry, backend)?;
+    Ok((conv, norm(weights, "stem.1", c, arch.ln_eps, backend)?))
 }
 
 /// The stages up to the last one that is asked for.
-pub(super) fn stages(weights: &mut Weights, arch: &Arch, isa: Isa) -> Result<Vec<Stage>, TeacherError> {
+pub(super) fn stages<B: Backend>(
+    weights: &mut Weights,
+    arch: &Arch,
+    backend: &B,
+) -> Result<Vec<Stage<B>>, TeacherError> {
     let mut stages = Vec::new();
     let mut before = arch.present[0].1;
     for (s, &(n_blocks, channels)) in arch.present.iter().enumerate().take(arch.depth()) {
         let mut halving = None;
         if s > 0 {
             let name = format!("stages.{s}.downsample");
-            let norm = norm(weights, &format!("{name}.0"), before, arch.ln_eps)?;
+            let norm = norm(weights, &format!("{name}.0"), before, arch.ln_eps, backend)?;
             let geometry = ConvGeometry { kernel: 2, stride: 2, ..ConvGeometry::POINTWISE };
-            halving = Some((norm, conv(weights, &format!("{name}.1"), [channels, before], geometry, isa)?));
+            let conv = conv(weights, &format!("{name}.1"), [channels, before], geometry, backend)?;
+            halving = Some((norm, conv));
         }
-        let block = |b| block(weights, &format!("stages.{s}.blocks.{b}"), channels, arch.ln_eps, isa);
-        let blocks: Result<Vec<Block>, TeacherError> = (0..n_blocks).map(block).collect();
+        let block = |b| block(weights, &format!("stages.{s}.blocks.{b}"), channels, arch.ln_eps, backend);
+        let blocks: Result<Vec<Block<B>>, TeacherError> = (0..n_blocks).map(block).collect();
         stages.push(Stage { halving, blocks: blocks? });
         before = channels;
     }
@@ -74,13 +86,13 @@ pub(super) fn stages(weights: &mut Weights, arch: &Arch, isa: Isa) -> Result<Vec
     Ok(stages)
 }
 
-fn block(
+fn block<B: Backend>(
     weights: &mut Weights,
     name: &str,
     channels: usize,
     eps: f32,
-    isa: Isa,
-) -> Result<Block, TeacherError> {
+    backend: &B,
+) -> Result<Block<B>, TeacherError> {
     let (kernel, bias) = (format!("{name}.conv_dw.weight"), format!("{name}.conv_dw.bias"));
     let why = "every block begins with it";
     let kernel = weights.take_shaped(&kernel, &[channels, 1, 7, 7], why)?;
@@ -101,13 +113,13 @@ fn block(
         }
     }
     let pack = |(weight, bias): (Vec<f32>, Vec<f32>), inner, outer| {
-        Conv::new(isa, &weight, &bias, inner, outer, ConvGeometry::POINTWISE)
+        backend.conv(&weight, &bias, [inner, outer], ConvGeometry::POINTWISE)
     };
     Ok(Block {
-        depthwise: Depthwise7::new(isa, &kernel, &bias),
-        norm: norm(weights, &format!("{name}.norm"), channels, eps)?,
-        fc1: pack(linear(weights, &fc1, [hidden, channels])?, channels, hidden),
-        fc2: pack(fc2, hidden, channels),
+        depthwise: backend.depthwise(&kernel, &bias)?,
+        norm: norm(weights, &format!("{name}.norm"), channels, eps, backend)?,
+        fc1: pack(linear(weights, &fc1, [hidden, channels])?, channels, hidden)?,
+        fc2: pack(fc2, hidden, channels)?,
     })
 }
 
@@ -129,26 +141,27 @@ fn linear(
     ))
 }
 
-fn conv(
+fn conv<B: Backend>(
     weights: &mut Weights,
     name: &str,
     [outer, inner]: [usize; 2],
     geometry: ConvGeometry,
-    isa: Isa,
-) -> Result<Conv, TeacherError> {
+    backend: &B,
+) -> Result<B::Conv, TeacherError> {
     let (k, why) = (geometry.kernel, "it makes the map of a stage");
     let weight = weights.take_shaped(&format!("{name}.weight"), &[outer, inner, k, k], why)?;
     let bias = weights.take_shaped(&format!("{name}.bias"), &[outer], why)?;
-    Ok(Conv::new(isa, &weight, &bias, inner, outer, geometry))
+    Ok(backend.conv(&weight, &bias, [inner, outer], geometry)?)
 }
 
-pub(super) fn norm(
+pub(super) fn norm<B: Backend>(
     weights: &mut Weights,
     name: &str,
     channels: usize,
     eps: f32,
-) -> Result<LayerNorm, TeacherError> {
+    backend: &B,
+) -> Result<B::LayerNorm, TeacherError> {
     let mut part =
         |leaf: &str| weights.take_shaped(&format!("{name}.{leaf}"), &[channels], "it is a layer norm's");
-    Ok(LayerNorm { weight: part("weight")?, bias: part("bias")?, eps })
+    Ok(backend.layer_norm(part("weight")?, part("bias")?, eps)?)
 }

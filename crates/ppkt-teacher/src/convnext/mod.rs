@@ -3,20 +3,23 @@
 mod arch;
 mod blocks;
 
-use std::ops::Range;
+mod layers;
+
 use std::path::Path;
 
-use crate::engine::{Activation as Follow, Buffers, Conv, Isa, LayerNorm, Map};
+use candle_core::Device;
+
+use crate::backend::{Backend, Cpu, Tensors};
 use crate::error::TeacherError;
 use crate::images::{FeatureMap, Images};
 use crate::inspection::Inspection;
-use crate::network::{Activation, Recorder, feature_map, side_by_side};
+use crate::network::{Activation, Layers};
 use crate::options::TeacherOptions;
 use crate::preprocess::{Normaliser, Statistics};
 use crate::spec::{Teacher, TeacherSpec};
 use crate::weights::Weights;
 use arch::{Arch, LAST_NORM};
-use blocks::Stage;
+use layers::ConvNextLayers;
 
 /// A ConvNeXt (Liu et al. 2022, arXiv 2201.03545), frozen; also those of DINOv3 (2508.10104).
 ///
@@ -25,18 +28,7 @@ use blocks::Stage;
 /// leaves out what does not fill a cell.
 pub struct ConvNext {
     inspection: Inspection,
-    normaliser: Normaliser,
-    stem: Conv,
-    stem_norm: LayerNorm,
-    stages: Vec<Stage>,
-    /// Stages whose maps are features, in the order of their channels, and their strides.
-    chosen: Vec<(usize, usize)>,
-    /// What the sides of an image are rounded up to.
-    multiple: usize,
-    /// Behind the last stage.
-    last_norm: Option<LayerNorm>,
-    isa: Isa,
-    buffers: Buffers,
+    layers: Box<dyn Layers>,
 }
 
 impl ConvNext {
@@ -46,17 +38,32 @@ impl ConvNext {
     /// # Errors
     /// Every [`TeacherError`] about files, tensors and options; also if the file holds a network of another family.
     pub fn open(path: impl AsRef<Path>, options: &TeacherOptions) -> Result<Self, TeacherError> {
-        Self::from_weights(Weights::read(path.as_ref())?, options)
+        Self::from_weights(Weights::read(path.as_ref())?, options, &Device::Cpu)
     }
 
-    pub(crate) fn from_weights(mut weights: Weights, options: &TeacherOptions) -> Result<Self, TeacherError> {
-        let isa = Isa::detect();
+    /// The network on a device.
+    pub(crate) fn from_weights(
+        weights: Weights,
+        options: &TeacherOptions,
+        device: &Device,
+    ) -> Result<Self, TeacherError> {
+        match device {
+            Device::Cpu => Self::build(weights, options, Cpu::new()),
+            _ => Self::build(weights, options, Tensors::new(device)),
+        }
+    }
+
+    pub(crate) fn build<B: Backend>(
+        mut weights: Weights,
+        options: &TeacherOptions,
+        backend: B,
+    ) -> Result<Self, TeacherError> {
         let arch = Arch::read(&weights, options)?;
-        let (stem, stem_norm) = blocks::stem(&mut weights, &arch, isa)?;
-        let stages = blocks::stages(&mut weights, &arch, isa)?;
+        let (stem, stem_norm) = blocks::stem(&mut weights, &arch, &backend)?;
+        let stages = blocks::stages(&mut weights, &arch, &backend)?;
         let channels = arch.present[arch.present.len() - 1].1;
         let last_norm = match arch.last_norm {
-            true => Some(blocks::norm(&mut weights, LAST_NORM, channels, arch.ln_eps)?),
+            true => Some(blocks::norm(&mut weights, LAST_NORM, channels, arch.ln_eps, &backend)?),
             false => None,
         };
         // Of the parts behind the stages, this much is understood.
@@ -72,18 +79,19 @@ impl ConvNext {
             "features",
         ])?;
         let normaliser = Normaliser::new(&weights.config, options, Statistics::IMAGENET);
-        Ok(Self {
-            inspection: arch.inspection(&weights, &normaliser),
-            normaliser,
+        let inspection = arch.inspection(&weights, &normaliser);
+        let layers = Box::new(ConvNextLayers {
+            normaliser: backend.normaliser(normaliser)?,
             stem,
             stem_norm,
             stages,
             chosen: arch.chosen.iter().map(|i| (*i, arch.stride(*i))).collect(),
+            stride: inspection.spec.stride,
             multiple: arch.stride(arch.depth() - 1),
             last_norm,
-            isa,
-            buffers: Buffers::default(),
-        })
+            backend,
+        });
+        Ok(Self { inspection, layers })
     }
 
     /// What was read from the files.
@@ -97,55 +105,7 @@ impl ConvNext {
     /// # Errors
     /// [`TeacherError::Images`] if the images are not what their sizes say.
     pub fn activations(&self, images: &Images) -> Result<Vec<Activation>, TeacherError> {
-        images.check()?;
-        let mut recorder = Recorder::default();
-        self.forward(images, 0..images.n, |name, map| {
-            recorder.keep(name, &[map.n, map.height, map.width, map.channels], &map.data);
-        });
-        recorder.finish()
-    }
-
-    /// The features' map: without the cells that only the border of the image has.
-    fn feature_map(&self, images: &Images, range: Range<usize>) -> Map {
-        let last = self.stages.len() - 1;
-        let map = match self.chosen[..] {
-            [(only, _)] if only == last => self.forward(images, range, |_, _| {}),
-            _ => {
-                let mut maps: Vec<Option<(Map, usize)>> = self.chosen.iter().map(|_| None).collect();
-                let end = self.forward(images, range, |name, map| {
-                    for (kept, (i, stride)) in maps.iter_mut().zip(&self.chosen) {
-                        if *i < last && name.strip_prefix("layer") == Some(&(i + 1).to_string()) {
-                            *kept = Some((map.copied(&self.buffers), *stride));
-                        }
-                    }
-                });
-                if let Some(place) = self.chosen.iter().position(|(i, _)| *i == last) {
-                    maps[place] = Some((end, self.chosen[place].1));
-                }
-                side_by_side(&maps.into_iter().flatten().collect::<Vec<_>>(), &self.buffers)
-            }
-        };
-        let stride = self.inspection.spec.stride;
-        map.cut(images.height.div_ceil(stride), images.width.div_ceil(stride), &self.buffers)
-    }
-
-    /// The last stage's map, behind the last norm if there is one; `see` gets what each part gives.
-    fn forward(&self, images: &Images, range: Range<usize>, mut see: impl FnMut(&str, &Map)) -> Map {
-        let image = self.normaliser.bordered(images, range, 0, self.multiple, &self.buffers);
-        let patches = self.stem.forward_bordered(&image, Follow::None, &self.buffers);
-        drop(image);
-        let mut x = self.stem_norm.forward(&patches, self.isa, &self.buffers);
-        drop(patches);
-        see("stem", &x);
-        for (i, stage) in self.stages.iter().enumerate() {
-            x = stage.forward(x, self.isa, &self.buffers);
-            see(&format!("layer{}", i + 1), &x);
-        }
-        if let Some(norm) = &self.last_norm {
-            x = norm.forward(&x, self.isa, &self.buffers);
-            see("norm", &x);
-        }
-        x
+        self.layers.activations(images)
     }
 }
 
@@ -155,6 +115,6 @@ impl Teacher for ConvNext {
     }
 
     fn features(&self, images: &Images) -> Result<FeatureMap, TeacherError> {
-        feature_map(images, self.inspection.spec.stride, |range| self.feature_map(images, range))
+        self.layers.features(images)
     }
 }

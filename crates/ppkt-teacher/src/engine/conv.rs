@@ -162,9 +162,9 @@ impl Conv {
         Self { isa, geometry, in_channels, out_channels, panels, weights: packed, bias, zeros }
     }
 
-    /// Channels that come out.
-    pub(crate) fn out_channels(&self) -> usize {
-        self.out_channels
+    /// Zero pixels around the input.
+    pub(crate) fn padding(&self) -> usize {
+        self.geometry.padding
     }
 
     /// `activation(conv(x) + bias + residual)`.

@@ -18,6 +18,8 @@ mod math;
 mod norm;
 mod panel;
 mod pool;
+mod rotary;
+mod side_by_side;
 
 pub(crate) use attention::attention;
 pub(crate) use conv::{Activation, Conv, ConvGeometry};
@@ -26,6 +28,8 @@ pub(crate) use isa::Isa;
 pub(crate) use map::{Buffers, Map};
 pub(crate) use norm::LayerNorm;
 pub(crate) use pool::max_pool_3x3_s2;
+pub(crate) use rotary::Angles;
+pub(crate) use side_by_side::side_by_side;
 
 #[cfg(test)]
 mod tests;

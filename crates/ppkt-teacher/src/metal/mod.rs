@@ -1,8 +1,10 @@
-//! The projection of the teacher's features on an Apple GPU: a launcher, beside the WGSL of its kernels and the Metal text
-//! that naga makes of it. Tested on a Vulkan device; never run on Apple's hardware (docs/metal.md).
+//! The projection of the teacher's features, and what the networks need besides candle's operations, on an Apple GPU:
+//! launchers, beside the WGSL of their kernels and the Metal text that naga makes of it. Tested on a Vulkan device; never run on Apple's hardware (docs/metal.md).
 
+mod grouped;
 mod taps;
 
+pub(crate) use grouped::grouped_conv;
 pub(crate) use taps::{collect, read};
 
 /// The GPU of a storage.

@@ -1,15 +1,18 @@
-//! The launcher against sums in f64, on a Vulkan device.
+//! The launchers against the operations of the CPU, on a Vulkan device.
 
 use ppkt_testkit::assert_close;
 use ppkt_wgsl::Gpu;
 
+use super::grouped::GROUPED;
 use super::taps::TAPS;
-use super::{collect, read};
+use super::{collect, grouped_conv, read};
+use crate::backend::{Geometry, grouped_on_cpu};
+use crate::engine::ConvGeometry;
 use crate::projection::{Readers, Tap, read_cells, read_pixels};
 
 #[test]
 fn metal_text_is_what_naga_makes_of_the_wgsl() {
-    ppkt_wgsl::assert_metal_is_made_of_wgsl(env!("CARGO_MANIFEST_DIR"), "src/metal", &[&TAPS]);
+    ppkt_wgsl::assert_metal_is_made_of_wgsl(env!("CARGO_MANIFEST_DIR"), "src/metal", &[&GROUPED, &TAPS]);
 }
 
 fn number(i: usize) -> f32 {
@@ -31,5 +34,30 @@ fn reading_and_its_gradient_are_those_of_the_cpu() {
         let readers = Readers::of(&taps, cells);
         let got = gpu.floats(&collect(gpu, &gpu.of(&grad), &readers, channels).unwrap());
         assert_close("collect", &got, &f64s(read_cells(&grad, &readers, channels)), 1e-6);
+    }
+}
+
+#[test]
+fn convolutions_in_groups_are_those_of_the_cpu() {
+    let Some(gpu) = Gpu::get() else { return };
+    // Depthwise and not, of odd sizes, with strides and dilations, and kernels that reach beyond the whole map.
+    for (input, outer, [kernel, stride, padding, dilation, groups]) in [
+        ([1, 1, 1, 1], 1, [7, 1, 3, 1, 1]),
+        ([2, 5, 9, 16], 16, [7, 1, 3, 1, 16]),
+        ([2, 9, 7, 64], 64, [3, 1, 1, 1, 16]),
+        ([1, 9, 7, 36], 60, [3, 2, 2, 2, 3]),
+        ([3, 4, 5, 9], 18, [1, 2, 0, 1, 9]),
+    ] {
+        let conv = ConvGeometry { kernel, stride, padding, dilation, groups };
+        let [n, height, width, inner] = input;
+        let output = [n, conv.output(height), conv.output(width), outer];
+        let geometry = Geometry { input, output, conv };
+        let x: Vec<f32> = (0..n * height * width * inner).map(number).collect();
+        let weight: Vec<f32> = (0..kernel * kernel * inner / groups * outer).map(|i| number(i + 5)).collect();
+        let bias: Vec<f32> = (0..outer).map(|i| number(i + 11)).collect();
+        let buffers = [gpu.of(&x), gpu.of(&weight), gpu.of(&bias)];
+        let got = gpu.floats(&grouped_conv(gpu, &geometry, buffers.each_ref()).unwrap());
+        let want = grouped_on_cpu(&geometry, &x, &weight, &bias).into_iter().map(f64::from);
+        assert_close(&format!("{geometry:?}"), &got, &want.collect::<Vec<_>>(), 1e-6);
     }
 }

@@ -1,45 +1,52 @@
 //! Residual blocks: from tensors to folded convolutions.
 
+use candle_core::Result as Computed;
+
 use super::arch::{Arch, BlockPlan};
-use crate::engine::{Activation, Buffers, Conv, ConvGeometry, Isa, Map};
+use crate::backend::Backend;
+use crate::engine::{Activation, ConvGeometry};
 use crate::error::TeacherError;
 use crate::weights::{Values, Weights};
 
 /// Two or three convolutions beside a shortcut.
-pub(super) struct Block {
-    convs: Vec<Conv>,
-    shortcut: Option<Conv>,
+pub(super) struct Block<B: Backend> {
+    convs: Vec<B::Conv>,
+    shortcut: Option<B::Conv>,
 }
 
-impl Block {
+impl<B: Backend> Block<B> {
     /// `relu(convs(x) + shortcut(x))`, with a ReLU between the convolutions.
-    pub(super) fn forward(&self, x: &Map, buffers: &Buffers) -> Map {
-        let projected = self.shortcut.as_ref().map(|conv| conv.forward(x, None, Activation::None, buffers));
+    pub(super) fn forward(&self, x: &B::Map, backend: &B) -> Computed<B::Map> {
+        let project = |conv| backend.convolve(conv, x, None, Activation::None);
+        let projected = self.shortcut.as_ref().map(project).transpose()?;
         let residual = projected.as_ref().unwrap_or(x);
-        let mut inner: Option<Map> = None;
+        let mut inner: Option<B::Map> = None;
         for (i, conv) in self.convs.iter().enumerate() {
             let last = i + 1 == self.convs.len();
             let input = inner.as_ref().unwrap_or(x);
-            inner = Some(conv.forward(input, last.then_some(residual), Activation::Relu, buffers));
+            inner = Some(backend.convolve(conv, input, last.then_some(residual), Activation::Relu)?);
         }
-        inner.unwrap_or_else(|| unreachable!("a block has convolutions"))
+        Ok(inner.unwrap_or_else(|| unreachable!("a block has convolutions")))
     }
 }
 
+/// The blocks of each stage.
+pub(super) type Stages<B> = Vec<Vec<Block<B>>>;
+
 /// The stem and all stages.
-pub(super) fn build(
+pub(super) fn build<B: Backend>(
     weights: &mut Weights,
     arch: &Arch,
-    isa: Isa,
-) -> Result<(Conv, Vec<Vec<Block>>), TeacherError> {
-    let stem = folded(weights, ("conv1", "bn1"), 3, arch.stem, arch.bn_eps, isa)?;
+    backend: &B,
+) -> Result<(B::Conv, Stages<B>), TeacherError> {
+    let (stem, _) = folded(weights, ("conv1", "bn1"), 3, arch.stem, arch.bn_eps, backend)?;
     let mut channels = arch.stem_channels;
     let mut stages = Vec::new();
     for (s, stage) in arch.stages.iter().enumerate() {
         let mut blocks = Vec::new();
         for (b, plan) in stage.blocks.iter().enumerate() {
             let name = format!("layer{}.{b}", s + 1);
-            let block = read_block(weights, &name, plan, channels, stage.channels, arch.bn_eps, isa)?;
+            let block = read_block(weights, &name, plan, [channels, stage.channels], arch.bn_eps, backend)?;
             blocks.push(block);
             channels = stage.channels;
         }
@@ -52,7 +59,11 @@ pub(super) fn build(
 }
 
 /// The last layer, where features are taken from the last stage and the file has it.
-pub(super) fn classifier(weights: &mut Weights, arch: &Arch, isa: Isa) -> Result<Option<Conv>, TeacherError> {
+pub(super) fn classifier<B: Backend>(
+    weights: &mut Weights,
+    arch: &Arch,
+    backend: &B,
+) -> Result<Option<B::Conv>, TeacherError> {
     let fits = arch.complete()
         && weights.shape("fc.weight").is_some_and(|s| s.len() == 2 && s[1] == arch.channels());
     if !fits || !weights.has("fc.bias") {
@@ -61,23 +72,22 @@ pub(super) fn classifier(weights: &mut Weights, arch: &Arch, isa: Isa) -> Result
     }
     let Values { shape, data } = weights.take("fc.weight", "it is the classifier")?;
     let bias = weights.take_shaped("fc.bias", &shape[..1], "it is the classifier's")?;
-    Ok(Some(Conv::new(isa, &data, &bias, shape[1], shape[0], ConvGeometry::POINTWISE)))
+    Ok(Some(backend.conv(&data, &bias, [shape[1], shape[0]], ConvGeometry::POINTWISE)?))
 }
 
-fn read_block(
+fn read_block<B: Backend>(
     weights: &mut Weights,
     name: &str,
     plan: &BlockPlan,
-    in_channels: usize,
-    out_channels: usize,
+    [in_channels, out_channels]: [usize; 2],
     eps: f64,
-    isa: Isa,
-) -> Result<Block, TeacherError> {
+    backend: &B,
+) -> Result<Block<B>, TeacherError> {
     let (mut convs, mut channels) = (Vec::new(), in_channels);
     for (i, &geometry) in plan.convs.iter().enumerate() {
         let (conv, norm) = (format!("{name}.conv{}", i + 1), format!("{name}.bn{}", i + 1));
-        let conv = folded(weights, (&conv, &norm), channels, geometry, eps, isa)?;
-        channels = conv.out_channels();
+        let (conv, outer) = folded(weights, (&conv, &norm), channels, geometry, eps, backend)?;
+        channels = outer;
         convs.push(conv);
     }
     let last = format!("{name}.conv{}.weight", plan.convs.len());
@@ -88,8 +98,8 @@ fn read_block(
     let mut shortcut = None;
     if plan.stride != 1 || in_channels != out_channels || weights.has(&format!("{conv}.weight")) {
         let geometry = ConvGeometry { stride: plan.stride, ..ConvGeometry::POINTWISE };
-        let projection = folded(weights, (&conv, &norm), in_channels, geometry, eps, isa)?;
-        if projection.out_channels() != out_channels {
+        let (projection, outer) = folded(weights, (&conv, &norm), in_channels, geometry, eps, backend)?;
+        if outer != out_channels {
             return Err(weights
                 .wrong_shape(&format!("{conv}.weight"), format!("[{out_channels}, {in_channels}, 1, 1]")));
         }
@@ -98,15 +108,16 @@ fn read_block(
     Ok(Block { convs, shortcut })
 }
 
-/// A convolution with the batch norm after it folded in: `w γ / √(var + ε)` and `β - mean γ / √(var + ε)`.
-fn folded(
+/// A convolution with the batch norm after it folded in, `w γ / √(var + ε)` and `β - mean γ / √(var + ε)`; and how many
+/// channels come out.
+fn folded<B: Backend>(
     weights: &mut Weights,
     (conv, norm): (&str, &str),
     in_channels: usize,
     geometry: ConvGeometry,
     eps: f64,
-    isa: Isa,
-) -> Result<Conv, TeacherError> {
+    backend: &B,
+) -> Result<(B::Conv, usize), TeacherError> {
     let name = format!("{conv}.weight");
     let (k, groups) = (geometry.kernel, geometry.groups);
     let expected = || match groups {
@@ -139,5 +150,5 @@ fn folded(
             *w = (f64::from(*w) * scale) as f32;
         }
     }
-    Ok(Conv::new(isa, &weight, &bias, in_channels, out_channels, geometry))
+    Ok((backend.conv(&weight, &bias, [in_channels, out_channels], geometry)?, out_channels))
 }

@@ -1,60 +1,58 @@
 //! The layers of a transformer: from tensors to packed weights, and how a block runs.
 
+use candle_core::Result as Computed;
+
 use super::arch::{Arch, PositionKind};
 use super::linear::Linear;
 use super::mlp::Mlp;
 use super::positions::Positions;
-use super::rotary::{Rotary, Table};
-use crate::engine::{Activation, Buffers, Conv, ConvGeometry, Isa, LayerNorm, Map, attention};
+use super::rotary::Rotary;
+use crate::backend::Backend;
+use crate::engine::{Activation, ConvGeometry};
 use crate::error::TeacherError;
 use crate::weights::Weights;
 
 /// Attention and a network of two layers, each behind a norm and beside a shortcut. Layer scales, where there are any,
 /// are folded into the layers before them.
-pub(super) struct Block {
-    norm1: LayerNorm,
-    mixing: Mixing,
-    proj: Conv,
-    norm2: LayerNorm,
-    mlp: Mlp,
+pub(super) struct Block<B: Backend> {
+    norm1: B::LayerNorm,
+    mixing: Mixing<B>,
+    proj: B::Conv,
+    norm2: B::LayerNorm,
+    mlp: Mlp<B>,
 }
 
 /// How the tokens of a block see each other.
-enum Mixing {
+enum Mixing<B: Backend> {
     /// Queries, keys and values.
-    Attention { qkv: Conv, heads: usize },
+    Attention { qkv: B::Conv, heads: usize },
     /// Each token keeps its own value: the last block of CLIP, made dense (MaskCLIP, arXiv 2112.01071).
-    OwnValue { value: Conv },
+    OwnValue { value: B::Conv },
 }
 
-impl Block {
-    /// `[n, 1, tokens, C]` in and out; queries and keys are turned by the angles of the tokens after the first ones.
-    pub(super) fn forward(
-        &self,
-        x: Map,
-        angles: Option<(&Rotary, &Table, usize)>,
-        isa: Isa,
-        buffers: &Buffers,
-    ) -> Map {
-        let normed = self.norm1.forward(&x, isa, buffers);
+impl<B: Backend> Block<B> {
+    /// `[n, 1, tokens, C]` in and out; queries and keys are turned by the angles of their tokens.
+    pub(super) fn forward(&self, x: B::Map, angles: Option<&B::Angles>, backend: &B) -> Computed<B::Map> {
+        let normed = backend.normalise(&self.norm1, &x)?;
         let mixed = match &self.mixing {
             Mixing::Attention { qkv, heads } => {
-                let mut qkv = qkv.forward(&normed, None, Activation::None, buffers);
-                if let Some((rotary, table, n_prefix)) = angles {
-                    rotary.turn(&mut qkv, n_prefix, table);
-                }
-                attention(isa, &qkv, *heads, buffers)
+                let qkv = backend.convolve(qkv, &normed, None, Activation::None)?;
+                backend.attend(qkv, *heads, angles)?
             }
-            Mixing::OwnValue { value } => value.forward(&normed, None, Activation::None, buffers),
+            Mixing::OwnValue { value } => backend.convolve(value, &normed, None, Activation::None)?,
         };
         drop(normed);
-        let x = self.proj.forward(&mixed, Some(&x), Activation::None, buffers);
+        let x = backend.convolve(&self.proj, &mixed, Some(&x), Activation::None)?;
         drop(mixed);
-        self.mlp.forward(&self.norm2.forward(&x, isa, buffers), &x, buffers)
+        self.mlp.forward(&backend.normalise(&self.norm2, &x)?, &x, backend)
     }
 }
 
-pub(super) fn patch_embedding(weights: &mut Weights, arch: &Arch, isa: Isa) -> Result<Conv, TeacherError> {
+pub(super) fn patch_embedding<B: Backend>(
+    weights: &mut Weights,
+    arch: &Arch,
+    backend: &B,
+) -> Result<B::Conv, TeacherError> {
     let (c, p) = (arch.channels, arch.patch);
     let name = "patch_embed.proj.weight";
     let why = "it makes tokens of patches";
@@ -64,7 +62,7 @@ pub(super) fn patch_embedding(weights: &mut Weights, arch: &Arch, isa: Isa) -> R
         false => vec![0.0; c],
     };
     let geometry = ConvGeometry { kernel: p, stride: p, padding: 0, dilation: 1, groups: 1 };
-    Ok(Conv::new(isa, &weight, &bias, 3, c, geometry))
+    Ok(backend.conv(&weight, &bias, [3, c], geometry)?)
 }
 
 /// The special tokens with their positions, and the learned positions of the patches, if there are any.
@@ -113,43 +111,48 @@ pub(super) fn rotary(weights: &mut Weights, arch: &Arch, theta: f64) -> Result<R
 }
 
 /// A block; the last one of dense CLIP features without attention.
-pub(super) fn block(
+pub(super) fn block<B: Backend>(
     weights: &mut Weights,
     arch: &Arch,
     i: usize,
     own_value: bool,
-    isa: Isa,
-) -> Result<Block, TeacherError> {
+    backend: &B,
+) -> Result<Block<B>, TeacherError> {
     let c = arch.channels;
     let name = format!("blocks.{i}");
-    let norm1 = norm(weights, &format!("{name}.norm1"), arch)?;
+    let norm1 = norm(weights, &format!("{name}.norm1"), arch, backend)?;
     let mut qkv = Linear::qkv(weights, &name, c)?;
     let mixing = match own_value {
-        true => Mixing::OwnValue { value: qkv.split_off(2 * c).pack(isa) },
-        false => Mixing::Attention { qkv: qkv.pack(isa), heads: arch.heads },
+        true => Mixing::OwnValue { value: qkv.split_off(2 * c).pack(backend)? },
+        false => Mixing::Attention { qkv: qkv.pack(backend)?, heads: arch.heads },
     };
     Ok(Block {
         norm1,
         mixing,
         proj: Linear::read(weights, &format!("{name}.attn.proj"), c, c)?
             .scaled(weights, &format!("{name}.ls1.gamma"))?
-            .pack(isa),
-        norm2: norm(weights, &format!("{name}.norm2"), arch)?,
-        mlp: Mlp::read(weights, &name, c, arch.mlp, arch.activation, isa)?,
+            .pack(backend)?,
+        norm2: norm(weights, &format!("{name}.norm2"), arch, backend)?,
+        mlp: Mlp::read(weights, &name, c, arch.mlp, arch.activation, backend)?,
     })
 }
 
 /// A norm that some networks do not have: `norm_pre` before the first block, `norm` after the last.
-pub(super) fn optional_norm(
+pub(super) fn optional_norm<B: Backend>(
     weights: &mut Weights,
     name: &str,
     arch: &Arch,
-) -> Result<Option<LayerNorm>, TeacherError> {
-    weights.has(&format!("{name}.weight")).then(|| norm(weights, name, arch)).transpose()
+    backend: &B,
+) -> Result<Option<B::LayerNorm>, TeacherError> {
+    weights.has(&format!("{name}.weight")).then(|| norm(weights, name, arch, backend)).transpose()
 }
 
 /// The last layer, where the class token alone is classified, after the last block of the file.
-pub(super) fn classifier(weights: &mut Weights, arch: &Arch, isa: Isa) -> Result<Option<Conv>, TeacherError> {
+pub(super) fn classifier<B: Backend>(
+    weights: &mut Weights,
+    arch: &Arch,
+    backend: &B,
+) -> Result<Option<B::Conv>, TeacherError> {
     let classes = match weights.shape("head.weight") {
         Some(&[classes, inner]) if inner == arch.channels && classes > 0 => classes,
         _ => 0,
@@ -159,24 +162,33 @@ pub(super) fn classifier(weights: &mut Weights, arch: &Arch, isa: Isa) -> Result
         weights.leave_out("head");
         return Ok(None);
     }
-    Ok(Some(Linear::read(weights, "head", arch.channels, classes)?.pack(isa)))
+    Ok(Some(Linear::read(weights, "head", arch.channels, classes)?.pack(backend)?))
 }
 
-fn norm(weights: &mut Weights, name: &str, arch: &Arch) -> Result<LayerNorm, TeacherError> {
+fn norm<B: Backend>(
+    weights: &mut Weights,
+    name: &str,
+    arch: &Arch,
+    backend: &B,
+) -> Result<B::LayerNorm, TeacherError> {
     let mut part =
         |leaf: &str| weights.take_shaped(&format!("{name}.{leaf}"), &[arch.channels], "it is a layer norm's");
-    Ok(LayerNorm { weight: part("weight")?, bias: part("bias")?, eps: arch.ln_eps })
+    Ok(backend.layer_norm(part("weight")?, part("bias")?, arch.ln_eps)?)
 }
 
-/// CLIP's projection into the space that it shares with texts.
-pub(super) fn projection(weights: &mut Weights, arch: &Arch, isa: Isa) -> Result<Conv, TeacherError> {
+/// CLIP's projection into the space that it shares with texts, and how many channels that has.
+pub(super) fn projection<B: Backend>(
+    weights: &mut Weights,
+    arch: &Arch,
+    backend: &B,
+) -> Result<(B::Conv, usize), TeacherError> {
     let why = "dense CLIP features are projected into the space of texts";
     let c = arch.channels;
     let name = "visual_projection.weight";
     let values = weights.take(name, why)?;
     match values.shape[..] {
         [outer, inner] if inner == c && outer > 0 => {
-            Ok(Linear::without_bias(c, outer, values.data).pack(isa))
+            Ok((Linear::without_bias(c, outer, values.data).pack(backend)?, outer))
         }
         _ => Err(weights.wrong_shape(name, format!("[outputs, {c}]"))),
     }

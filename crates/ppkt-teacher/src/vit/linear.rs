@@ -1,6 +1,7 @@
-//! Linear layers between the file and the engine.
+//! Linear layers between the file and what runs them.
 
-use crate::engine::{Conv, ConvGeometry, Isa};
+use crate::backend::Backend;
+use crate::engine::ConvGeometry;
 use crate::error::TeacherError;
 use crate::weights::Weights;
 
@@ -95,7 +96,8 @@ impl Linear {
         (self, second)
     }
 
-    pub(super) fn pack(self, isa: Isa) -> Conv {
-        Conv::new(isa, &self.weight, &self.bias, self.inner, self.outer, ConvGeometry::POINTWISE)
+    pub(super) fn pack<B: Backend>(self, backend: &B) -> Result<B::Conv, TeacherError> {
+        let channels = [self.inner, self.outer];
+        Ok(backend.conv(&self.weight, &self.bias, channels, ConvGeometry::POINTWISE)?)
     }
 }

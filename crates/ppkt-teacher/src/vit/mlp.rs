@@ -1,15 +1,18 @@
 //! The network of two layers in each block: plain, or with a gate.
 
+use candle_core::Result as Computed;
+
 use super::linear::Linear;
-use crate::engine::{Activation, Buffers, Conv, Isa, Map};
+use crate::backend::Backend;
+use crate::engine::Activation;
 use crate::error::TeacherError;
 use crate::weights::Weights;
 
 /// `fc2(f(fc1(x)))`, or `fc2(f(gate(x)) · fc1(x))` (Shazeer 2020, arXiv 2002.05202).
-pub(super) struct Mlp {
-    gate: Option<Conv>,
-    fc1: Conv,
-    fc2: Conv,
+pub(super) struct Mlp<B: Backend> {
+    gate: Option<B::Conv>,
+    fc1: B::Conv,
+    fc2: B::Conv,
     activation: Activation,
 }
 
@@ -61,14 +64,14 @@ impl MlpShape {
     }
 }
 
-impl Mlp {
+impl<B: Backend> Mlp<B> {
     pub(super) fn read(
         weights: &mut Weights,
         block: &str,
         channels: usize,
         shape: MlpShape,
         activation: Activation,
-        isa: Isa,
+        backend: &B,
     ) -> Result<Self, TeacherError> {
         let MlpShape { hidden, gate } = shape;
         let name = |leaf: &str| format!("{block}.mlp.{leaf}");
@@ -89,20 +92,19 @@ impl Mlp {
         };
         let fc2 = Linear::read(weights, &name("fc2"), hidden, channels)?
             .scaled(weights, &format!("{block}.ls2.gamma"))?;
-        let gate = gate.map(|gate| gate.pack(isa));
-        Ok(Self { gate, fc1: fc1.pack(isa), fc2: fc2.pack(isa), activation })
+        let gate = gate.map(|gate| gate.pack(backend)).transpose()?;
+        Ok(Self { gate, fc1: fc1.pack(backend)?, fc2: fc2.pack(backend)?, activation })
     }
 
     /// `residual + mlp(x)`.
-    pub(super) fn forward(&self, x: &Map, residual: &Map, buffers: &Buffers) -> Map {
+    pub(super) fn forward(&self, x: &B::Map, residual: &B::Map, backend: &B) -> Computed<B::Map> {
         let hidden = match &self.gate {
-            None => self.fc1.forward(x, None, self.activation, buffers),
+            None => backend.convolve(&self.fc1, x, None, self.activation)?,
             Some(gate) => {
-                let mut hidden = gate.forward(x, None, self.activation, buffers);
-                hidden.multiply(&self.fc1.forward(x, None, Activation::None, buffers));
-                hidden
+                let hidden = backend.convolve(gate, x, None, self.activation)?;
+                backend.multiply(hidden, &backend.convolve(&self.fc1, x, None, Activation::None)?)?
             }
         };
-        self.fc2.forward(&hidden, Some(residual), Activation::None, buffers)
+        backend.convolve(&self.fc2, &hidden, Some(residual), Activation::None)
     }
 }

@@ -1,7 +1,5 @@
 //! Learned position embeddings for images of any size.
 
-use std::sync::{Arc, Mutex, PoisonError};
-
 /// How positions are resampled to another grid; networks differ.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Resampling {
@@ -16,36 +14,31 @@ pub(super) enum Resampling {
     BicubicSmooth,
 }
 
-/// Learned positions on a square grid, `[side, side, channels]`, and the last resampled ones.
+/// Learned positions on a square grid, `[side, side, channels]`.
 pub(super) struct Positions {
     side: usize,
     channels: usize,
     resampling: Resampling,
-    values: Arc<Vec<f32>>,
-    last: Mutex<Option<Resampled>>,
+    values: Vec<f32>,
 }
-
-/// Positions on another grid.
-type Resampled = ((usize, usize), Arc<Vec<f32>>);
 
 impl Positions {
     pub(super) fn new(side: usize, channels: usize, resampling: Resampling, values: Vec<f32>) -> Self {
         assert_eq!(values.len(), side * side * channels, "positions are [side, side, channels]");
-        Self { side, channels, resampling, values: Arc::new(values), last: Mutex::new(None) }
+        Self { side, channels, resampling, values }
+    }
+
+    /// Channels of each.
+    pub(super) fn channels(&self) -> usize {
+        self.channels
     }
 
     /// Positions `[height, width, channels]`.
-    pub(super) fn resampled(&self, height: usize, width: usize) -> Arc<Vec<f32>> {
+    pub(super) fn resampled(&self, height: usize, width: usize) -> Vec<f32> {
         if (height, width) == (self.side, self.side) {
-            return Arc::clone(&self.values);
+            return self.values.clone();
         }
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, values)) = last.as_ref().filter(|(size, _)| *size == (height, width)) {
-            return Arc::clone(values);
-        }
-        let values = Arc::new(self.resample(height, width));
-        *last = Some(((height, width), Arc::clone(&values)));
-        values
+        self.resample(height, width)
     }
 
     fn resample(&self, height: usize, width: usize) -> Vec<f32> {

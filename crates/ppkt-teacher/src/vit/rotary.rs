@@ -4,28 +4,16 @@
 //! `2π y' θ^(-4j/d)` for `j < d/4`, and by `2π x' θ^(-4(j - d/4)/d)` for the others, where `y'` and `x'` are the centre of
 //! the patch with the image's edges at -1 and 1. Queries and keys are turned, special tokens are not.
 
-use std::sync::{Arc, Mutex, PoisonError};
-
-use rayon::prelude::*;
-
-use crate::engine::Map;
-
 /// Cosine and sine of every pair of every patch, `[patches, d/2]` each.
 pub(super) struct Table {
-    cos: Vec<f32>,
-    sin: Vec<f32>,
+    pub(super) cos: Vec<f32>,
+    pub(super) sin: Vec<f32>,
 }
 
-/// A grid of patches and its table.
-type OfGrid = ((usize, usize), Arc<Table>);
-
-/// Angles for grids of patches, and the last grid's table.
+/// Angles for grids of patches.
 pub(super) struct Rotary {
-    /// Channels of a head.
-    d: usize,
     /// Of the pairs of one axis, `d / 4`: radians from one edge of the image to its centre.
     frequencies: Vec<f64>,
-    last: Mutex<Option<OfGrid>>,
 }
 
 impl Rotary {
@@ -39,22 +27,16 @@ impl Rotary {
 
     /// With `θ^(4j/d)` as a file has them, for each `j < d/4`: there they may be rounded.
     pub(super) fn with_periods(periods: impl Iterator<Item = f64>) -> Self {
-        let frequencies: Vec<f64> = periods.map(|period| std::f64::consts::TAU / period).collect();
-        Self { d: 4 * frequencies.len(), frequencies, last: Mutex::new(None) }
+        Self { frequencies: periods.map(|period| std::f64::consts::TAU / period).collect() }
+    }
+
+    /// Pairs of a head, `d / 2`.
+    pub(super) fn half(&self) -> usize {
+        2 * self.frequencies.len()
     }
 
     /// The table for a grid of patches.
-    pub(super) fn table(&self, height: usize, width: usize) -> Arc<Table> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, table)) = last.as_ref().filter(|(size, _)| *size == (height, width)) {
-            return Arc::clone(table);
-        }
-        let table = Arc::new(self.compute(height, width));
-        *last = Some(((height, width), Arc::clone(&table)));
-        table
-    }
-
-    fn compute(&self, height: usize, width: usize) -> Table {
+    pub(super) fn table(&self, height: usize, width: usize) -> Table {
         let centre = |i: usize, n: usize| 2.0 * (i as f64 + 0.5) / n as f64 - 1.0;
         let mut table = Table { cos: Vec::new(), sin: Vec::new() };
         for patch in 0..height * width {
@@ -67,24 +49,5 @@ impl Rotary {
             }
         }
         table
-    }
-
-    /// Turns queries and keys of the patches in place.
-    ///
-    /// # Shapes
-    /// `qkv` is `[n, 1, n_prefix + patches, 3 · heads · d]`: queries of all heads, then keys, then values.
-    pub(super) fn turn(&self, qkv: &mut Map, n_prefix: usize, table: &Table) {
-        let (tokens, half) = (qkv.width, self.d / 2);
-        let (channels, d) = (qkv.channels, self.d);
-        qkv.data.par_chunks_exact_mut(channels).enumerate().for_each(|(row, qkv)| {
-            let Some(patch) = (row % tokens).checked_sub(n_prefix) else { return };
-            let (cos, sin) = (&table.cos[patch * half..][..half], &table.sin[patch * half..][..half]);
-            for head in qkv[..channels / 3 * 2].chunks_exact_mut(d) {
-                let (first, second) = head.split_at_mut(half);
-                for (((a, b), c), s) in first.iter_mut().zip(second).zip(cos).zip(sin) {
-                    (*a, *b) = (*a * c - *b * s, *b * c + *a * s);
-                }
-            }
-        });
     }
 }

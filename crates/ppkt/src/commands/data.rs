@@ -169,7 +169,8 @@ fn cache(arguments: &FillCache, json: bool) -> Result<()> {
     config.check()?;
     teacher::prefetch(&config.teacher_uri()?)?;
     let stop = pretrain::stop_on_ctrl_c()?;
-    let report = ppkt_train::fill_cache(&config, &mut Bars::new(), &stop)?;
+    let device = arguments.on.device.open()?;
+    let report = ppkt_train::fill_cache(&config, &device, &mut Bars::new(), &stop)?;
     if json {
         say!("{}", serde_json::to_string(&report)?);
     } else {
