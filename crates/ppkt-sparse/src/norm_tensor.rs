@@ -142,14 +142,7 @@ impl Backward<'_> {
             #[cfg(feature = "cuda")]
             Used::Device(moments) if self.x.device().is_cuda() => ops::norm_gradients(self, moments),
             #[cfg(feature = "metal")]
-            Used::Device(moments) if self.x.device().is_metal() => {
-                let y = self.relu_of()?;
-                let tensors = [self.x, y.as_deref().unwrap_or(self.x), self.grad, moments, self.affine];
-                let wanted = [self.want_dx, self.want_dresidual];
-                let (dx, daffine, dresidual) =
-                    metal::norm_gradients(tensors, y.is_some(), self.of_batch, wanted)?;
-                Ok(Gradients { dx, daffine, dresidual })
-            }
+            Used::Device(moments) if self.x.device().is_metal() => metal::norm_gradients(self, moments),
             Used::Device(_) => {
                 candle_core::bail!("{OP}: no backward pass on {:?}", self.x.device().location())
             }

@@ -6,10 +6,10 @@
 // entry move_running: threads 64 1 1; shared; buffers 1r 7w
 // entry count: threads 1 1 1; shared; buffers 8w
 // entry normalise: threads 256 1 1; shared; buffers 1r 2r 3r 4r 7w
-// entry grad_sums: threads 32 8 1; shared 1024 1024; buffers 1r 2r 4r 5r 7w
+// entry grad_sums: threads 32 8 1; shared 1024 1024; buffers 1r 2r 3r 4r 5r 7w
 // entry affine_grad: threads 64 1 1; shared; buffers 2r 6r 7w
 // entry input_grad: threads 256 1 1; shared; buffers 1r 2r 3r 4r 5r 6r 7w
-// entry residual_grad: threads 256 1 1; shared; buffers 4r 5r 7w
+// entry residual_grad: threads 256 1 1; shared; buffers 1r 2r 3r 4r 5r 7w
 // language: metal2.3
 #include <metal_stdlib>
 #include <simd/simd.h>
@@ -80,18 +80,46 @@ uint index(
     return (((group_6.y * groups_3.x) + group_6.x) * 256u) + lane_7;
 }
 
-float grad_at(
+float norm_at(
     uint i_1,
     constant Norm& p,
+    device type_2 const& x,
+    device type_2 const& stats,
+    device type_2 const& affine,
+    constant _mslBufferSizes& _buffer_sizes
+) {
+    uint _e3 = p.channels;
+    uint c = i_1 % _e3;
+    float _e7 = x[i_1];
+    float _e10 = stats[c];
+    float _e14 = affine[c];
+    uint _e18 = p.channels;
+    float _e21 = stats[_e18 + c];
+    uint _e27 = p.channels;
+    float _e30 = affine[_e27 + c];
+    return ((_e7 - _e10) * (_e14 * _e21)) + _e30;
+}
+
+float grad_at(
+    uint i_2,
+    constant Norm& p,
+    device type_2 const& x,
+    device type_2 const& stats,
+    device type_2 const& affine,
     device type_2 const& other,
     device type_2 const& result,
     constant _mslBufferSizes& _buffer_sizes
 ) {
-    float g = other[i_1];
+    float g = other[i_2];
     uint _e6 = p.relu;
-    if (_e6 != 0u) {
-        float _e11 = result[i_1];
+    if (_e6 == 1u) {
+        float _e11 = result[i_2];
         return (_e11 > 0.0) ? g : 0.0;
+    }
+    uint _e18 = p.relu;
+    if (_e18 == 2u) {
+        float _e21 = norm_at(i_2, p, x, stats, affine, _buffer_sizes);
+        return (_e21 > 0.0) ? g : 0.0;
     }
     return g;
 }
@@ -357,24 +385,24 @@ struct statisticsInput {
 , device type_2& out [[buffer(7)]]
 , constant _mslBufferSizes& _buffer_sizes [[buffer(30)]]
 ) {
-    uint c = id.x;
+    uint c_1 = id.x;
     uint _e4 = p.channels;
-    if (c >= _e4) {
+    if (c_1 >= _e4) {
         return;
     }
     uint _e9 = p.channels;
-    float squares_1 = x[_e9 + c];
+    float squares_1 = x[_e9 + c_1];
     uint _e15 = p.rows;
     float variance = squares_1 / static_cast<float>(_e15);
-    float _e22 = other[c];
-    float _e25 = x[c];
-    out[c] = _e22 + _e25;
+    float _e22 = other[c_1];
+    float _e25 = x[c_1];
+    out[c_1] = _e22 + _e25;
     uint _e30 = p.channels;
     float _e35 = p.eps;
-    out[_e30 + c] = 1.0 / metal::sqrt(variance + _e35);
+    out[_e30 + c_1] = 1.0 / metal::sqrt(variance + _e35);
     uint _e44 = p.channels;
     uint _e50 = p.rows;
-    out[(2u * _e44) + c] = squares_1 / static_cast<float>(_e50 - 1u);
+    out[(2u * _e44) + c_1] = squares_1 / static_cast<float>(_e50 - 1u);
     return;
 }
 
@@ -389,19 +417,19 @@ struct runningInput {
 , device type_2& out [[buffer(7)]]
 , constant _mslBufferSizes& _buffer_sizes [[buffer(30)]]
 ) {
-    uint c_1 = id_1.x;
+    uint c_2 = id_1.x;
     uint _e4 = p.channels;
-    if (c_1 >= _e4) {
+    if (c_2 >= _e4) {
         return;
     }
-    float variance_1 = other[c_1];
-    float _e13 = x[c_1];
-    out[c_1] = _e13;
+    float variance_1 = other[c_2];
+    float _e13 = x[c_2];
+    out[c_2] = _e13;
     uint _e17 = p.channels;
     float _e22 = p.eps;
-    out[_e17 + c_1] = 1.0 / metal::sqrt(variance_1 + _e22);
+    out[_e17 + c_2] = 1.0 / metal::sqrt(variance_1 + _e22);
     uint _e31 = p.channels;
-    out[(2u * _e31) + c_1] = variance_1;
+    out[(2u * _e31) + c_2] = variance_1;
     return;
 }
 
@@ -469,31 +497,22 @@ struct normaliseInput {
     if (_e3 >= (_e6 * _e9)) {
         return;
     }
-    uint _e14 = p.channels;
-    uint c_2 = _e3 % _e14;
-    float _e18 = affine[c_2];
-    uint _e22 = p.channels;
-    float _e25 = stats[_e22 + c_2];
-    float scale = _e18 * _e25;
-    float _e29 = x[_e3];
-    float _e32 = stats[c_2];
-    uint _e38 = p.channels;
-    float _e41 = affine[_e38 + c_2];
-    y = ((_e29 - _e32) * scale) + _e41;
-    uint _e46 = p.residual;
-    if (_e46 != 0u) {
-        float _e49 = y;
-        float _e52 = other[_e3];
-        y = _e49 + _e52;
+    float _e12 = norm_at(_e3, p, x, stats, affine, _buffer_sizes);
+    y = _e12;
+    uint _e16 = p.residual;
+    if (_e16 != 0u) {
+        float _e19 = y;
+        float _e22 = other[_e3];
+        y = _e19 + _e22;
     }
-    uint _e56 = p.relu;
-    if (_e56 != 0u) {
-        float _e59 = y;
-        float _e60 = relu(_e59);
-        y = _e60;
+    uint _e26 = p.relu;
+    if (_e26 != 0u) {
+        float _e29 = y;
+        float _e30 = relu(_e29);
+        y = _e30;
     }
-    float _e63 = y;
-    out[_e3] = _e63;
+    float _e33 = y;
+    out[_e3] = _e33;
     return;
 }
 
@@ -506,6 +525,7 @@ struct grad_sumsInput {
 , constant Norm& p [[buffer(0)]]
 , device type_2 const& x [[buffer(1)]]
 , device type_2 const& stats [[buffer(2)]]
+, device type_2 const& affine [[buffer(3)]]
 , device type_2 const& other [[buffer(4)]]
 , device type_2 const& result [[buffer(5)]]
 , device type_2& out [[buffer(7)]]
@@ -541,12 +561,12 @@ struct grad_sumsInput {
             {
                 uint _e40 = row_2;
                 uint _e43 = p.channels;
-                uint i_2 = (_e40 * _e43) + channel_2;
-                float _e46 = grad_at(i_2, p, other, result, _buffer_sizes);
+                uint i_3 = (_e40 * _e43) + channel_2;
+                float _e46 = grad_at(i_3, p, x, stats, affine, other, result, _buffer_sizes);
                 float _e47 = sum_1;
                 sum_1 = _e47 + _e46;
                 float _e49 = along;
-                float _e52 = x[i_2];
+                float _e52 = x[i_3];
                 along = _e49 + (_e46 * (_e52 - mean_1));
             }
         }
@@ -657,21 +677,21 @@ struct input_gradInput {
     uint _e19 = p.channels;
     float inverse = stats[_e19 + c_4];
     float _e25 = affine[c_4];
-    float scale_1 = _e25 * inverse;
-    float _e27 = grad_at(_e3, p, other, result, _buffer_sizes);
-    dx = scale_1 * _e27;
+    float scale = _e25 * inverse;
+    float _e27 = grad_at(_e3, p, x, stats, affine, other, result, _buffer_sizes);
+    dx = scale * _e27;
     uint _e32 = p.batch;
     if (_e32 != 0u) {
         uint _e37 = p.rows;
         float n_2 = static_cast<float>(_e37);
         uint _e44 = p.channels;
         float _e47 = sums[_e44 + c_4];
-        float by_distance = ((-(scale_1) * inverse) * (_e47 * inverse)) / n_2;
+        float by_distance = ((-(scale) * inverse) * (_e47 * inverse)) / n_2;
         float _e51 = dx;
         float _e54 = x[_e3];
         float _e57 = stats[c_4];
         float _e62 = sums[c_4];
-        dx = _e51 + ((by_distance * (_e54 - _e57)) - ((scale_1 * _e62) / n_2));
+        dx = _e51 + ((by_distance * (_e54 - _e57)) - ((scale * _e62) / n_2));
     }
     float _e69 = dx;
     out[_e3] = _e69;
@@ -686,6 +706,9 @@ struct residual_gradInput {
 , metal::uint3 groups_2 [[threadgroups_per_grid]]
 , uint lane_6 [[thread_index_in_threadgroup]]
 , constant Norm& p [[buffer(0)]]
+, device type_2 const& x [[buffer(1)]]
+, device type_2 const& stats [[buffer(2)]]
+, device type_2 const& affine [[buffer(3)]]
 , device type_2 const& other [[buffer(4)]]
 , device type_2 const& result [[buffer(5)]]
 , device type_2& out [[buffer(7)]]
@@ -695,7 +718,7 @@ struct residual_gradInput {
     uint _e6 = p.rows;
     uint _e9 = p.channels;
     if (_e3 < (_e6 * _e9)) {
-        float _e14 = grad_at(_e3, p, other, result, _buffer_sizes);
+        float _e14 = grad_at(_e3, p, x, stats, affine, other, result, _buffer_sizes);
         out[_e3] = _e14;
         return;
     } else {

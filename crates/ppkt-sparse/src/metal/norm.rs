@@ -3,6 +3,8 @@
 use candle_core::Result;
 use ppkt_device::wgsl::{Compute, KernelSource, column_sums, grid, kernel_source, word};
 
+use crate::norm_tensor::Through;
+
 pub(crate) static NORM: KernelSource = kernel_source!("norm");
 
 /// Rows of a block, and parts that one launch merges.
@@ -21,7 +23,7 @@ pub(crate) struct Shape {
 struct Asked {
     parts: usize,
     part_rows: usize,
-    relu: bool,
+    relu: u32,
     residual: bool,
     batch: bool,
     momentum: f64,
@@ -36,7 +38,7 @@ impl Shape {
             word(asked.part_rows),
             (self.eps as f32).to_bits(),
             (asked.momentum as f32).to_bits(),
-            u32::from(asked.relu),
+            asked.relu,
             u32::from(asked.residual),
             u32::from(asked.batch),
         ]
@@ -97,7 +99,7 @@ pub(crate) fn normalise<G: Compute>(
 ) -> Result<G::Buffer> {
     let out = gpu.buffer(shape.rows * shape.channels)?;
     if shape.rows > 0 {
-        let asked = Asked { relu, residual: residual.is_some(), ..Asked::default() };
+        let asked = Asked { relu: u32::from(relu), residual: residual.is_some(), ..Asked::default() };
         let buffers = [x, statistics, affine, residual.unwrap_or(x), &out];
         gpu.run(&NORM, "normalise", shape.elements(), &buffers, &shape.parameters(asked))?;
     }
@@ -111,10 +113,23 @@ pub(crate) struct Backward<'a, B> {
     pub(crate) statistics: &'a B,
     pub(crate) affine: &'a B,
     pub(crate) grad: &'a B,
-    /// The result, where a ReLU followed.
-    pub(crate) relu_of: Option<&'a B>,
+    pub(crate) through: Through<&'a B>,
     /// Whether the moments depend on `x`.
     pub(crate) batch: bool,
+}
+
+impl<'a, B> Backward<'a, B> {
+    /// What the kernels read, before anything else, and how they are asked.
+    fn reads(&self) -> ([&'a B; 5], Asked) {
+        let (result, relu) = match self.through {
+            // What is not read still has to be bound.
+            Through::All => (self.grad, 0),
+            Through::Positive(result) => (result, 1),
+            Through::OfNorm => (self.grad, 2),
+        };
+        let asked = Asked { relu, batch: self.batch, ..Asked::default() };
+        ([self.x, self.statistics, self.affine, self.grad, result], asked)
+    }
 }
 
 /// Gradients of one normalisation.
@@ -129,18 +144,16 @@ pub(crate) struct Gradients<B> {
 /// Gradients by the input, where wanted, and by gamma and beta; one row at least.
 pub(crate) fn backward<G: Compute>(
     gpu: &G,
-    from: Backward<'_, G::Buffer>,
+    from: &Backward<'_, G::Buffer>,
     want_dx: bool,
     shape: Shape,
 ) -> Result<Gradients<G::Buffer>> {
-    let Backward { x, statistics, affine, grad, relu_of, batch } = from;
-    let asked = Asked { relu: relu_of.is_some(), batch, ..Asked::default() };
+    let ([x, statistics, affine, grad, result], asked) = from.reads();
     let parameters = shape.parameters(asked);
-    let result = relu_of.unwrap_or(grad);
     let blocks = shape.rows.div_ceil(BLOCK).max(1);
     let parts = gpu.buffer(blocks * 2 * shape.channels)?;
     let groups = [shape.channel_groups(), blocks, 1];
-    gpu.run(&NORM, "grad_sums", groups, &[x, statistics, grad, result, &parts], &parameters)?;
+    gpu.run(&NORM, "grad_sums", groups, &[x, statistics, affine, grad, result, &parts], &parameters)?;
     let sums = column_sums(gpu, &parts, blocks, 2 * shape.channels)?;
     let daffine = gpu.buffer(2 * shape.channels)?;
     let groups = [shape.channels.div_ceil(64), 1, 1];
@@ -159,14 +172,13 @@ pub(crate) fn backward<G: Compute>(
 /// `[N, C]`: the gradient where the ReLU let the result through, which is the residual's.
 pub(crate) fn residual_gradient<G: Compute>(
     gpu: &G,
-    grad: &G::Buffer,
-    relu_of: &G::Buffer,
+    from: &Backward<'_, G::Buffer>,
     shape: Shape,
 ) -> Result<G::Buffer> {
     let out = gpu.buffer(shape.rows * shape.channels)?;
     if shape.rows > 0 {
-        let asked = Asked { relu: true, ..Asked::default() };
-        let buffers = [grad, relu_of, &out];
+        let ([x, statistics, affine, grad, result], asked) = from.reads();
+        let buffers = [x, statistics, affine, grad, result, &out];
         gpu.run(&NORM, "residual_grad", shape.elements(), &buffers, &shape.parameters(asked))?;
     }
     Ok(out)

@@ -18,8 +18,9 @@ struct Norm {
     eps: f32,
     // A new batch's share in the running statistics.
     momentum: f32,
-    // What is asked for: ReLU, residual, gradient of the residual, moments that depend on the rows.
+    // ReLU: 0 none; 1, whose gradient goes by the result; 2, whose gradient goes by the norm, which is worked out again.
     relu: u32,
+    // Whether there is a residual, and whether the moments depend on the rows.
     residual: u32,
     batch: u32,
 }
@@ -187,7 +188,13 @@ fn index(group: vec3<u32>, groups: vec3<u32>, lane: u32) -> u32 {
     return (group.y * groups.x + group.x) * 256u + lane;
 }
 
-// y = (x - mean) / deviation * gamma + beta, + residual, then ReLU.
+// (x - mean) / deviation * gamma + beta.
+fn norm_at(i: u32) -> f32 {
+    let c = i % p.channels;
+    return (x[i] - stats[c]) * (affine[c] * stats[p.channels + c]) + affine[p.channels + c];
+}
+
+// The norm, + residual, then ReLU.
 @compute @workgroup_size(256)
 fn normalise(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -198,9 +205,7 @@ fn normalise(
     if i >= p.rows * p.channels {
         return;
     }
-    let c = i % p.channels;
-    let scale = affine[c] * stats[p.channels + c];
-    var y = (x[i] - stats[c]) * scale + affine[p.channels + c];
+    var y = norm_at(i);
     if p.residual != 0u {
         y += other[i];
     }
@@ -210,11 +215,14 @@ fn normalise(
     out[i] = y;
 }
 
-// `other` is the gradient of the result, `result` the result where a ReLU followed.
+// `other` is the gradient of the result, `result` the result where its sign is asked for.
 fn grad_at(i: u32) -> f32 {
     let g = other[i];
-    if p.relu != 0u {
+    if p.relu == 1u {
         return select(0.0, g, result[i] > 0.0);
+    }
+    if p.relu == 2u {
+        return select(0.0, g, norm_at(i) > 0.0);
     }
     return g;
 }

@@ -12,6 +12,7 @@ use super::norm::Shape as NormShape;
 use super::{norm, pool, rows};
 use crate::conv::{Conv, Direction, last};
 use crate::kernel_map::KernelMap;
+use crate::norm_tensor::{Backward, Gradients, Through};
 use crate::pool::Reduction;
 
 /// An argument of an operation.
@@ -164,36 +165,39 @@ pub(crate) fn normalise(
     })
 }
 
-/// Gradients by the input and the residual, where wanted, and by gamma and beta; of `x`, `y`, the gradient, the moments
-/// and gamma and beta.
-pub(crate) fn norm_gradients(
-    tensors: [&Tensor; 5],
-    relu: bool,
-    batch: bool,
-    [want_dx, want_dresidual]: [bool; 2],
-) -> Result<(Option<Tensor>, Tensor, Option<Tensor>)> {
-    let [x_tensor, _, grad_tensor, ..] = tensors;
-    let shape = norm_shape(x_tensor.layout(), 0.0)?;
-    let grad_tensor = grad_tensor.clone();
-    with_buffers(NORM, tensors, |gpu, [x, y, grad, statistics, affine]| {
+/// Gradients of a normalisation with these moments.
+pub(crate) fn norm_gradients(asked: &Backward<'_>, moments: &Tensor) -> Result<Gradients> {
+    let &Backward { x, affine, grad, of_batch, want_dx, want_dresidual, .. } = asked;
+    let shape = norm_shape(x.layout(), 0.0)?;
+    let result = match asked.through {
+        Through::Positive(result) => result,
+        // It is not read, and has to be something.
+        Through::All | Through::OfNorm => grad,
+    };
+    with_buffers(NORM, [x, moments, affine, grad, result], |gpu, [rows, statistics, scale, from, result]| {
         let inputs = norm::Backward {
-            x: &x,
+            x: &rows,
             statistics: &statistics,
-            affine: &affine,
-            grad: &grad,
-            relu_of: relu.then_some(&y),
-            batch,
+            affine: &scale,
+            grad: &from,
+            through: match asked.through {
+                Through::All => Through::All,
+                Through::Positive(_) => Through::Positive(&result),
+                Through::OfNorm => Through::OfNorm,
+            },
+            batch: of_batch,
         };
-        let norm::Gradients { dx, daffine } = norm::backward(gpu, inputs, want_dx, shape)?;
-        let dx = dx.map(|dx| gpu.tensor(dx, x_tensor.shape())).transpose()?;
-        let dresidual = match (want_dresidual, relu) {
+        let norm::Gradients { dx, daffine } = norm::backward(gpu, &inputs, want_dx, shape)?;
+        let dresidual = match (want_dresidual, asked.through) {
             (false, _) => None,
-            (true, false) => Some(grad_tensor),
-            (true, true) => {
-                Some(gpu.tensor(norm::residual_gradient(gpu, &grad, &y, shape)?, x_tensor.shape())?)
-            }
+            (true, Through::All) => Some(grad.clone()),
+            (true, _) => Some(gpu.tensor(norm::residual_gradient(gpu, &inputs, shape)?, x.shape())?),
         };
-        Ok((dx, gpu.tensor(daffine, 2 * shape.channels)?, dresidual))
+        Ok(Gradients {
+            dx: dx.map(|dx| gpu.tensor(dx, x.shape())).transpose()?,
+            daffine: gpu.tensor(daffine, 2 * shape.channels)?,
+            dresidual,
+        })
     })
 }
 

@@ -9,6 +9,7 @@ use crate::metal::norm::{
     running_statistics,
 };
 use crate::norm_kernel::{self, NormBackward, batch_moments, running_moments};
+use crate::norm_tensor::Through;
 
 const EPS: f64 = 1e-5;
 
@@ -75,32 +76,39 @@ fn forward_and_backward_agree_with_the_processor() {
                 gamma: &gamma,
                 batch_statistics: batch,
                 want_dx: true,
-                want_dresidual: relu && with_residual,
+                want_dresidual: relu,
             }
             .run();
-            let inputs = Backward {
-                x: &gx,
-                statistics: &statistics,
-                affine: &affine,
-                grad: &ggrad,
-                relu_of: relu.then_some(&gy),
-                batch,
-            };
-            let got = backward(gpu, inputs, true, shape).unwrap();
-            // A sum of numbers of both signs is as far off as the numbers are large.
-            let in_scale = |name: &str, got: &[f32], want: &[f32], scale: f32| {
-                let worst = got.iter().zip(want).fold(0f32, |m, (g, w)| m.max((g - w).abs()));
-                assert!(worst <= TOLERANCE * scale, "{name}, {what}: differs by {worst} of {scale}");
-            };
-            let scale = moments.inv_std.iter().fold(0f32, |m, v| m.max(*v)) * 2.5;
-            in_scale("dx", &gpu.floats(&got.dx.unwrap()), &want.dx.unwrap(), scale);
-            let daffine = gpu.floats(&got.daffine);
-            let scale = (rows as f32).sqrt();
-            in_scale("gamma", &daffine[..channels], &want.dgamma, scale);
-            in_scale("beta", &daffine[channels..], &want.dbeta, scale);
-            if relu && with_residual {
-                let got = residual_gradient(gpu, &ggrad, &gy, shape).unwrap();
-                assert_agree(&format!("residual, {what}"), &gpu.floats(&got), &want.dresidual);
+            let mut ways = vec![if relu { Through::Positive(&gy) } else { Through::All }];
+            // What the norm alone decided need not be kept.
+            ways.extend((relu && !with_residual).then_some(Through::OfNorm));
+            for through in ways {
+                let what =
+                    format!("{what}, {}", if matches!(through, Through::OfNorm) { "again" } else { "" });
+                let inputs = Backward {
+                    x: &gx,
+                    statistics: &statistics,
+                    affine: &affine,
+                    grad: &ggrad,
+                    through,
+                    batch,
+                };
+                let got = backward(gpu, &inputs, true, shape).unwrap();
+                // A sum of numbers of both signs is as far off as the numbers are large.
+                let in_scale = |name: &str, got: &[f32], want: &[f32], scale: f32| {
+                    let worst = got.iter().zip(want).fold(0f32, |m, (g, w)| m.max((g - w).abs()));
+                    assert!(worst <= TOLERANCE * scale, "{name}, {what}: differs by {worst} of {scale}");
+                };
+                let scale = moments.inv_std.iter().fold(0f32, |m, v| m.max(*v)) * 2.5;
+                in_scale("dx", &gpu.floats(&got.dx.unwrap()), want.dx.as_ref().unwrap(), scale);
+                let daffine = gpu.floats(&got.daffine);
+                let scale = (rows as f32).sqrt();
+                in_scale("gamma", &daffine[..channels], &want.dgamma, scale);
+                in_scale("beta", &daffine[channels..], &want.dbeta, scale);
+                if relu {
+                    let got = residual_gradient(gpu, &inputs, shape).unwrap();
+                    assert_agree(&format!("residual, {what}"), &gpu.floats(&got), &want.dresidual);
+                }
             }
         }
     }
