@@ -14,7 +14,7 @@ use crate::preprocess::Normaliser;
 
 pub(crate) use cpu::Cpu;
 #[cfg(any(feature = "cuda", feature = "metal", test))]
-pub(crate) use tensors::Geometry;
+pub(crate) use tensors::GroupedSizes;
 pub(crate) use tensors::Tensors;
 #[cfg(test)]
 pub(crate) use tensors::grouped_on_cpu;

@@ -1,9 +1,10 @@
 //! Convolutions in groups.
 
 use candle_core::Result;
-use ppkt_device::{Arg, Compute, Kernels, Memory, View, blocks, kernels};
+use ppkt_device::kernels;
+use ppkt_device::launch::{Geometry, Gpu, Kernels, View};
 
-use crate::backend::Geometry;
+use crate::backend::GroupedSizes;
 
 static GROUPED: Kernels = kernels!("grouped");
 
@@ -11,32 +12,18 @@ static GROUPED: Kernels = kernels!("grouped");
 const THREADS: u32 = 256;
 
 /// `conv(x) + bias`, `[n, H', W', out]`, of input, weights and bias.
-pub(crate) fn grouped_conv<C: Compute>(
-    gpu: &C,
-    geometry: &Geometry,
-    [x, weight, bias]: [&View<'_>; 3],
-) -> Result<C::Memory<f32>> {
-    let Geometry { input: [n, height, width, inner], output, conv } = *geometry;
+pub(crate) fn grouped_conv<G: Gpu>(
+    gpu: &G,
+    sizes: &GroupedSizes,
+    [x, weight, bias]: [View<'_, f32>; 3],
+) -> Result<G::Memory<f32>> {
+    let GroupedSizes { input: [n, height, width, inner], output, conv } = *sizes;
     let values = output.iter().product();
     let mut out = gpu.uninit::<f32>(values)?;
-    let mut args = vec![x.read(), weight.read(), bias.read()];
-    for size in [
-        n,
-        height,
-        width,
-        inner,
-        output[1],
-        output[2],
-        output[3],
-        conv.groups,
-        conv.kernel,
-        conv.stride,
-        conv.padding,
-        conv.dilation,
-    ] {
-        args.push(Arg::int(size)?);
-    }
-    args.push(out.write());
-    gpu.launch(&GROUPED, "grouped_conv", (blocks(values, THREADS)?, 1, 1), THREADS, &args)?;
+    let launch = GROUPED.launch(gpu, "grouped_conv").read(x).read(weight).read(bias);
+    let launch = launch.count(n).count(height).count(width).count(inner);
+    let launch = launch.count(output[1]).count(output[2]).count(output[3]).count(conv.groups);
+    let launch = launch.count(conv.kernel).count(conv.stride).count(conv.padding).count(conv.dilation);
+    launch.write(&mut out).run(Geometry::threads(values, THREADS))?;
     Ok(out)
 }

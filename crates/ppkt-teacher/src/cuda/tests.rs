@@ -3,7 +3,7 @@
 use ppkt_device::launch::Memory;
 use ppkt_testkit::{EmulatedGpu, assert_close};
 
-use crate::backend::{Geometry, grouped_on_cpu};
+use crate::backend::{GroupedSizes, grouped_on_cpu};
 use crate::engine::ConvGeometry;
 use crate::projection::{Readers, Tap, read_cells, read_pixels};
 
@@ -41,26 +41,26 @@ fn taps_read_as_on_the_cpu() {
 
 #[test]
 fn convolutions_in_groups_are_those_of_the_cpu() {
-    let Some(gpu) = EmulatedGpu::build(&["src/cuda/grouped.cu"]) else { return };
+    let Some(gpu) = EmulatedGpu::new("src/cuda") else { return };
     for geometry in geometries() {
-        let Geometry { input, output, conv } = geometry;
+        let GroupedSizes { input, output, conv } = geometry;
         let x = noise(input.iter().product(), 1);
         let weight = noise(conv.kernel * conv.kernel * input[3] / conv.groups * output[3], 2);
         let bias = noise(output[3], 3);
-        let memory = [&x, &weight, &bias].map(|values| gpu.upload(values).unwrap());
-        let [a, b, c] = [memory[0].view(), memory[1].view(), memory[2].view()];
-        let got = super::grouped_conv(&gpu, &geometry, [&a, &b, &c]).unwrap().values();
+        let memory = [&x, &weight, &bias].map(|values| gpu.array(values));
+        let views = memory.each_ref().map(|memory| memory.view());
+        let got = super::grouped_conv(&gpu, &geometry, views).unwrap().values();
         let want = grouped_on_cpu(&geometry, &x, &weight, &bias);
         assert_close(&format!("{geometry:?}"), &got, &f64s(&want), 1e-6);
     }
 }
 
 /// Depthwise and not, of odd sizes, with strides and dilations, and kernels that reach beyond the whole map.
-fn geometries() -> Vec<Geometry> {
+fn geometries() -> Vec<GroupedSizes> {
     let of = |input: [usize; 4], outer, [kernel, stride, padding, dilation, groups]: [usize; 5]| {
         let conv = ConvGeometry { kernel, stride, padding, dilation, groups };
         let output = [input[0], conv.output(input[1]), conv.output(input[2]), outer];
-        Geometry { input, output, conv }
+        GroupedSizes { input, output, conv }
     };
     vec![
         of([1, 1, 1, 1], 1, [7, 1, 3, 1, 1]),

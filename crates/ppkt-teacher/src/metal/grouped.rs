@@ -3,17 +3,17 @@
 use candle_core::Result;
 use ppkt_device::wgsl::{Compute, KernelSource, grid, kernel_source, word};
 
-use crate::backend::Geometry;
+use crate::backend::GroupedSizes;
 
 pub(crate) static GROUPED: KernelSource = kernel_source!("grouped");
 
 /// `conv(x) + bias`, `[n, H', W', out]`, of input, weights and bias.
 pub(crate) fn grouped_conv<G: Compute>(
     gpu: &G,
-    geometry: &Geometry,
+    geometry: &GroupedSizes,
     [x, weight, bias]: [&G::Buffer; 3],
 ) -> Result<G::Buffer> {
-    let Geometry { input: [n, height, width, inner], output, conv } = *geometry;
+    let GroupedSizes { input: [n, height, width, inner], output, conv } = *geometry;
     let values = output.iter().product::<usize>();
     let out = gpu.buffer(values)?;
     if values == 0 {

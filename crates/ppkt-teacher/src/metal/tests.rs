@@ -6,7 +6,7 @@ use ppkt_wgsl::Gpu;
 use super::grouped::GROUPED;
 use super::taps::TAPS;
 use super::{collect, grouped_conv, read};
-use crate::backend::{Geometry, grouped_on_cpu};
+use crate::backend::{GroupedSizes, grouped_on_cpu};
 use crate::engine::ConvGeometry;
 use crate::projection::{Readers, Tap, read_cells, read_pixels};
 
@@ -51,7 +51,7 @@ fn convolutions_in_groups_are_those_of_the_cpu() {
         let conv = ConvGeometry { kernel, stride, padding, dilation, groups };
         let [n, height, width, inner] = input;
         let output = [n, conv.output(height), conv.output(width), outer];
-        let geometry = Geometry { input, output, conv };
+        let geometry = GroupedSizes { input, output, conv };
         let x: Vec<f32> = (0..n * height * width * inner).map(number).collect();
         let weight: Vec<f32> = (0..kernel * kernel * inner / groups * outer).map(|i| number(i + 5)).collect();
         let bias: Vec<f32> = (0..outer).map(|i| number(i + 11)).collect();

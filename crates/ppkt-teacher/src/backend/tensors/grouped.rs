@@ -8,7 +8,7 @@ use crate::engine::ConvGeometry;
 
 /// Sizes of a convolution in groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Geometry {
+pub(crate) struct GroupedSizes {
     /// `[n, H, W, in]`
     pub(crate) input: [usize; 4],
     /// `[n, H', W', out]`
@@ -40,13 +40,13 @@ impl Grouped {
         let (n, height, width, inner) = x.dims4()?;
         let outer = self.bias.dims()[0];
         let output = [n, self.conv.output(height), self.conv.output(width), outer];
-        let geometry = Geometry { input: [n, height, width, inner], output, conv: self.conv };
+        let geometry = GroupedSizes { input: [n, height, width, inner], output, conv: self.conv };
         x.apply_op3_no_bwd(&self.weight, &self.bias, &GroupedConv(geometry))
     }
 }
 
 /// The operation; it has no gradient, as teachers are frozen.
-struct GroupedConv(Geometry);
+struct GroupedConv(GroupedSizes);
 
 /// The values of a contiguous tensor.
 fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
@@ -57,8 +57,8 @@ fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
 }
 
 /// The definition, a row of the output at a time: what the kernels of GPUs are held against.
-pub(crate) fn grouped_on_cpu(geometry: &Geometry, x: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f32> {
-    let Geometry { input: [_, height, width, inner], output, conv } = *geometry;
+pub(crate) fn grouped_on_cpu(geometry: &GroupedSizes, x: &[f32], weight: &[f32], bias: &[f32]) -> Vec<f32> {
+    let GroupedSizes { input: [_, height, width, inner], output, conv } = *geometry;
     let [n, out_height, out_width, outer] = output;
     let (per_group, per_output) = (inner / conv.groups, outer / conv.groups);
     let mut out = vec![0f32; n * out_height * out_width * outer];
@@ -119,12 +119,11 @@ impl CustomOp3 for GroupedConv {
         bias: &candle_core::CudaStorage,
         bias_layout: &Layout,
     ) -> Result<(candle_core::CudaStorage, Shape)> {
-        let gpu = ppkt_device::cuda::Gpu::of(x);
-        let x = gpu.view::<f32>(x, x_layout)?;
-        let weight = gpu.view::<f32>(weight, weight_layout)?;
-        let bias = gpu.view::<f32>(bias, bias_layout)?;
-        let out = crate::cuda::grouped_conv(&gpu, &self.0, [&x, &weight, &bias])?;
-        Ok((gpu.storage(out), Shape::from(&self.0.output[..])))
+        let gpu = &x.device;
+        let view = |of| ppkt_device::cuda::view(self.name(), of);
+        let views = [view((x, x_layout))?, view((weight, weight_layout))?, view((bias, bias_layout))?];
+        let out = crate::cuda::grouped_conv(gpu, &self.0, views)?;
+        Ok((out.into_storage(gpu), Shape::from(&self.0.output[..])))
     }
 
     #[cfg(feature = "metal")]

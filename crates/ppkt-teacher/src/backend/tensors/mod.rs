@@ -26,7 +26,7 @@ use conv::{Conv, Depthwise};
 use map::Map;
 
 #[cfg(any(feature = "cuda", feature = "metal", test))]
-pub(crate) use grouped::Geometry;
+pub(crate) use grouped::GroupedSizes;
 #[cfg(test)]
 pub(crate) use grouped::grouped_on_cpu;
 
