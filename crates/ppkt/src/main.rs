@@ -31,8 +31,8 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            if ppkt_device::out_of_memory(error.as_ref()) {
-                eprintln!("the device has no memory left: {}", ppkt_device::OUT_OF_MEMORY_REMEDY);
+            if let Some(remedy) = ppkt_device::remedy(error.as_ref()) {
+                eprintln!("{remedy}");
             }
             if commands::is_config(&error) { ExitCode::from(2) } else { ExitCode::FAILURE }
         }

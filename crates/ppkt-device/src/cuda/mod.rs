@@ -7,11 +7,12 @@ mod staging;
 mod tensors;
 
 use candle_core::Device;
-use candle_core::cuda_backend::cudarc::driver::{CudaContext, sys};
+use candle_core::cuda_backend::cudarc::driver::{CudaContext, DriverError, sys};
 
 use crate::{DeviceChoice, DeviceError, Finding};
 
 pub use candle_core::cuda_backend::CudaDevice;
+use candle_core::cuda_backend::WrapErr;
 pub use candle_core::cuda_backend::cudarc::driver;
 pub use gpu::CudaMemory;
 pub use module::Module;
@@ -21,9 +22,16 @@ pub use tensors::{Operand, on_gpu, view, view_mut, with_storages};
 /// Opens a GPU with one stream for all threads.
 #[expect(unsafe_code, reason = "cudarc's events between streams are turned off")]
 pub(crate) fn open(number: usize) -> Result<Device, DeviceError> {
-    let failed = |e| DeviceError::on_opening(DeviceChoice::Cuda(number).to_string(), count(), e);
+    let name = DeviceChoice::Cuda(number).to_string();
+    let failed = |e| DeviceError::on_opening(name.clone(), count(), e);
+    check_driver()?;
     let device = Device::new_cuda_with_stream(number).map_err(failed)?;
     let stream = device.as_cuda_device().map_err(failed)?.cuda_stream();
+    let (major, minor) =
+        stream.context().compute_capability().map_err(|e| failed(candle_core::Error::wrap(e)))?;
+    if major < 8 {
+        return Err(DeviceError::OldGpu { device: name, major, minor });
+    }
     // SAFETY: events order the work of several streams; everything here is put into this one, in order.
     unsafe { stream.context().disable_event_tracking() };
     // Where the driver has no such pools there is nothing to keep.
@@ -31,6 +39,21 @@ pub(crate) fn open(number: usize) -> Result<Device, DeviceError> {
         memory::keep_freed(stream.context()).map_err(|e| failed(candle_core::Error::wrap(e)))?;
     }
     Ok(device)
+}
+
+/// Milliseconds between an event before `work` and one behind it.
+pub(crate) fn milliseconds<T>(
+    device: &CudaDevice,
+    work: impl FnOnce() -> candle_core::Result<T>,
+) -> candle_core::Result<f64> {
+    let stream = device.cuda_stream();
+    let event = || stream.record_event(Some(sys::CUevent_flags::CU_EVENT_DEFAULT)).w();
+    let start = event()?;
+    let made = work()?;
+    let end = event()?;
+    let taken = start.elapsed_ms(&end).w()?;
+    drop(made);
+    Ok(f64::from(taken))
 }
 
 /// The most bytes of a GPU that this program had in use at one time, where the driver counts them.
@@ -83,13 +106,34 @@ fn about(device: &Device, name: &str) -> Result<String, DeviceError> {
     })
 }
 
-/// The newest version of CUDA that the driver knows.
-#[expect(unsafe_code, reason = "the driver's version is asked for through its C interface alone")]
-fn driver() -> String {
-    let mut version = 0;
-    // SAFETY: the function writes one number; the driver has answered before.
-    match unsafe { sys::cuDriverGetVersion(&mut version) }.result() {
-        Ok(()) => format!("{}.{}", version / 1000, version % 1000 / 10),
-        Err(error) => format!("unknown ({error})"),
+/// Refuses a driver that knows no CUDA as new as the program's: it would run until the first kernel of candle's, which
+/// it cannot compile.
+fn check_driver() -> Result<(), DeviceError> {
+    let needed = sys::CUDA_VERSION as i32;
+    match driver_version() {
+        Ok(version) if version < needed => {
+            let words =
+                format!("the driver is for CUDA {}, the program for {}", dotted(version), dotted(needed));
+            Err(DeviceError::OldDriver(Box::new(candle_core::Error::msg(words))))
+        }
+        // What else is wrong with it is told on opening.
+        _ => Ok(()),
     }
+}
+
+/// The newest version of CUDA that the driver knows.
+fn driver() -> String {
+    driver_version().map_or_else(|error| format!("unknown ({error})"), dotted)
+}
+
+fn dotted(version: i32) -> String {
+    format!("{}.{}", version / 1000, version % 1000 / 10)
+}
+
+#[expect(unsafe_code, reason = "the driver's version is asked for through its C interface alone")]
+fn driver_version() -> Result<i32, DriverError> {
+    let mut version = 0;
+    // SAFETY: the function writes one number, and may be called before anything else.
+    unsafe { sys::cuDriverGetVersion(&mut version) }.result()?;
+    Ok(version)
 }
