@@ -7,10 +7,14 @@
 //! is set, a kind without a file is a failure, so that a wrong path cannot look like a pass.
 
 #[cfg(feature = "devices")]
+mod bench;
+#[cfg(feature = "devices")]
 mod devices;
 #[cfg(feature = "devices")]
 mod emulated_gpu;
 
+#[cfg(feature = "devices")]
+pub use bench::{DeviceBench, Times};
 #[cfg(feature = "devices")]
 pub use devices::devices;
 #[cfg(feature = "devices")]

@@ -5,12 +5,18 @@
 //! | `toolkit.rs` | NVIDIA's compiler and libraries from the Python package registry, for machines that have none |
 //! | `pack.rs` | tests, benches and the program, built with CUDA and packed into one small archive |
 //! | `run.rs` | on the other machine, which has neither cargo nor a network: runs them, and writes one JSON |
+//! | `results.rs` | what that JSON holds, and what counts as failed |
+//! | `peers.rs`, `peers.py` | the published network by other people's libraries, where that machine has them |
+//! | `table.rs` | from that JSON to the table of goals in `docs/benchmarks/gpu.md` |
 //! | `types.rs` | whether a CUDA build would compile, without NVIDIA's compiler |
 //! | `libraries.rs` | where CUDA's libraries are there |
 
 mod libraries;
 mod pack;
+mod peers;
+mod results;
 mod run;
+mod table;
 mod toolkit;
 mod types;
 
@@ -28,6 +34,8 @@ pub(crate) enum Gpu {
     Pack(pack::Pack),
     /// Runs what was packed, on the machine with the GPU, and writes one JSON
     Run(run::Run),
+    /// Prints the table of goals, in Markdown, from what a run has written
+    Table(table::Table),
 }
 
 impl Gpu {
@@ -37,6 +45,7 @@ impl Gpu {
             Self::Types(task) => task.run(),
             Self::Pack(task) => task.run(),
             Self::Run(task) => task.run(),
+            Self::Table(task) => task.run(),
         }
     }
 }

@@ -54,14 +54,19 @@ impl Pack {
         }
         if !self.no_benches {
             println!("── benches of devices");
-            for name in benches(&root)? {
-                let (krate, bench) = &name;
-                let arguments =
-                    ["bench", "--no-run", "--package", krate, "--bench", bench, "--features", "cuda"];
-                for built in build(&root, &arguments)? {
-                    take(&built, Kind::Bench, &built.label(), folder.path(), &mut list)?;
-                }
+            let benches = benches(&root)?;
+            // With the program's features, so that nothing is built twice.
+            let mut arguments = vec!["bench", "--no-run", "--package", "ppkt", "--features", "ppkt/cuda"];
+            for (krate, bench) in &benches {
+                arguments.extend(["--package", krate, "--bench", bench]);
             }
+            for built in build(&root, &arguments)? {
+                take(&built, Kind::Bench, &built.label(), folder.path(), &mut list)?;
+            }
+            ensure!(
+                list.iter().filter(|p| p.kind == Kind::Bench).count() == benches.len(),
+                "not every bench of devices was built: {benches:?}"
+            );
         }
         ensure!(list.iter().any(|p| p.kind == Kind::Test), "no test over devices was built");
         let runner = std::env::current_exe().context("the path of this program")?;

@@ -5,10 +5,11 @@ use std::process::{Command, Output};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use serde::Serialize;
 use serde_json::Value;
 
 use super::libraries::{folders, missing};
+use super::peers::Peers;
+use super::results::{Bench, Pretraining, Results, Tests};
 use super::{DEVICE, Kind, LIST, Packed};
 
 /// What to run.
@@ -29,51 +30,11 @@ pub(crate) struct Run {
     /// The teacher of that pretraining
     #[arg(long, value_name = "URI", default_value = "builtin:tiny")]
     teacher: String,
-}
-
-/// Everything that was found, in one file.
-#[derive(Serialize)]
-struct Results {
-    /// Names, memory and driver of the GPUs.
-    gpus: Vec<String>,
-    date: String,
-    tests: Vec<Tests>,
-    benches: Vec<Bench>,
-    pretraining: Option<Pretraining>,
-}
-
-#[derive(Serialize)]
-struct Tests {
-    name: String,
-    passed: usize,
-    failed: usize,
-    seconds: f64,
-    /// The end of what was printed, where anything failed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    output: Option<String>,
-}
-
-#[derive(Serialize)]
-struct Bench {
-    name: String,
-    seconds: f64,
-    /// The object that it printed.
-    result: Option<Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    output: Option<String>,
-}
-
-/// The same pretraining on both devices.
-#[derive(Serialize)]
-struct Pretraining {
-    data: String,
-    teacher: String,
-    /// Losses of the steps.
-    cpu: Vec<f64>,
-    cuda: Vec<f64>,
-    /// The largest difference of two losses of one step, relative to that of the processor.
-    largest_difference: f64,
-    within_1e3: bool,
+    /// Divides the sizes of benches, for a rehearsal; the results say so
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    divide: usize,
+    #[command(flatten)]
+    peers: Peers,
 }
 
 const STEPS: usize = 20;
@@ -83,32 +44,32 @@ impl Run {
         let list = std::fs::read(self.from.join(LIST))
             .with_context(|| format!("no packed archive was unpacked here: {:?}", self.from))?;
         let list: Vec<Packed> = serde_json::from_slice(&list).context("the list of executables")?;
+        let list: Vec<Packed> = list.into_iter().filter(|p| p.name.contains(&self.only)).collect();
         let folders = folders();
-        let mut results = Results {
-            gpus: gpus(),
-            date: ppkt_train::today(),
-            tests: Vec::new(),
-            benches: Vec::new(),
-            pretraining: None,
-        };
-        for packed in list.iter().filter(|p| p.name.contains(&self.only)) {
+        let mut results = Results { gpus: gpus(), date: ppkt_train::today(), ..Results::default() };
+        results.problem = self.problem(&list, &folders);
+        let voxels = tempfile::NamedTempFile::new()?.into_temp_path();
+        std::fs::remove_file(&voxels)?;
+        self.write(&results)?;
+        for packed in list.iter().filter(|_| results.problem.is_none()) {
             let executable = self.from.join(&packed.name);
-            let lacking = missing(&executable, &folders);
-            ensure!(
-                lacking.is_empty(),
-                "{} needs {}, which is in none of {folders:?}; name its folder in LD_LIBRARY_PATH",
-                packed.name,
-                lacking.join(", ")
-            );
             println!("── {:?} {}", packed.kind, packed.name);
             match packed.kind {
                 Kind::Test => results.tests.push(test(&packed.name, &executable, &folders)?),
-                Kind::Bench => results.benches.push(bench(&packed.name, &executable, &folders)?),
-                Kind::Program => results.pretraining = Some(self.pretraining(&executable, &folders)?),
+                Kind::Bench => {
+                    results.benches.push(self.bench(&packed.name, &executable, &folders, &voxels)?);
+                }
+                Kind::Program => results.pretraining = Some(self.pretraining(&executable, &folders)),
             }
             // After each, so that what is done stays if the machine is taken back.
-            std::fs::write(&self.out, serde_json::to_string_pretty(&results)?)
-                .with_context(|| format!("cannot write {:?}", self.out))?;
+            self.write(&results)?;
+        }
+        if results.problem.is_none() && list.iter().any(|p| p.kind == Kind::Bench) {
+            println!("── the same network by others");
+            let peers = self.peers.run(&voxels)?;
+            println!("   {}", peers["missing"].as_str().unwrap_or("measured"));
+            results.peers = Some(peers);
+            self.write(&results)?;
         }
         let failed: Vec<&str> = results.failures().collect();
         ensure!(failed.is_empty(), "failed: {}; see {:?}", failed.join(", "), self.out);
@@ -116,49 +77,115 @@ impl Run {
         Ok(())
     }
 
-    /// Twenty steps on each device, from the same weights and batches.
-    fn pretraining(&self, program: &Path, folders: &[PathBuf]) -> Result<Pretraining> {
-        let losses = |device: &str| -> Result<Vec<f64>> {
-            let dir = tempfile::tempdir()?;
-            let run = dir.path().join("run");
-            let mut command = with_libraries(program, folders)?;
-            command.args(["pretrain", "--recipe", "demo", "--device", device, "--data", &self.data]);
-            command.args(["--teacher", &self.teacher, "--out"]).arg(&run);
-            command.arg("--set").args([format!("steps={STEPS}"), format!("validation.every={STEPS}")]);
-            let output = command.output().context("the program cannot be started")?;
-            ensure!(output.status.success(), "ppkt pretrain --device {device} failed: {}", ending(&output));
-            let metrics = std::fs::read_to_string(run.join("metrics.jsonl"))?;
-            metrics
-                .lines()
-                .map(|line| {
-                    serde_json::from_str::<Value>(line)?["loss"].as_f64().context("a step without a loss")
-                })
-                .collect()
+    fn write(&self, results: &Results) -> Result<()> {
+        std::fs::write(&self.out, serde_json::to_string_pretty(results)?)
+            .with_context(|| format!("cannot write {:?}", self.out))
+    }
+
+    /// Why nothing here can run: libraries that are missing, or no GPU that can be used.
+    fn problem(&self, list: &[Packed], folders: &[PathBuf]) -> Option<String> {
+        for packed in list {
+            let lacking = missing(&self.from.join(&packed.name), folders);
+            if !lacking.is_empty() {
+                let (name, lacking) = (&packed.name, lacking.join(", "));
+                return Some(format!(
+                    "{name} needs {lacking}, which is in none of {folders:?}; name its folder in LD_LIBRARY_PATH"
+                ));
+            }
+        }
+        let program = list.iter().find(|p| p.kind == Kind::Program)?;
+        let doctor = with_libraries(&self.from.join(&program.name), folders);
+        let output = match doctor.and_then(|mut c| Ok(c.args(["doctor", "--json"]).output()?)) {
+            Ok(output) => output,
+            Err(error) => return Some(format!("{} cannot be started: {error}", program.name)),
         };
-        let (cpu, cuda) = (losses("cpu")?, losses("cuda")?);
-        ensure!(cpu.len() == STEPS && cuda.len() == STEPS, "a run ended early");
-        let differences = cpu.iter().zip(&cuda).map(|(a, b)| (a - b).abs() / a.abs().max(1e-12));
-        let largest_difference = differences.fold(0.0, f64::max);
-        println!("   losses differ by at most {largest_difference:.1e} of their value");
-        Ok(Pretraining {
+        unusable(&output)
+    }
+
+    /// Twenty steps on each device, from the same weights and batches.
+    fn pretraining(&self, program: &Path, folders: &[PathBuf]) -> Pretraining {
+        let mut found = Pretraining {
             data: self.data.clone(),
             teacher: self.teacher.clone(),
-            within_1e3: largest_difference <= 1e-3,
-            cpu,
-            cuda,
-            largest_difference,
-        })
+            cpu: Vec::new(),
+            cuda: Vec::new(),
+            largest_difference: None,
+            within_1e3: false,
+            problem: None,
+        };
+        match self
+            .losses(program, folders, "cpu")
+            .and_then(|l| Ok((l, self.losses(program, folders, "cuda")?)))
+        {
+            Ok((cpu, cuda)) => {
+                let differences = cpu.iter().zip(&cuda).map(|(a, b)| (a - b).abs() / a.abs().max(1e-12));
+                let largest = differences.fold(0.0, f64::max);
+                found.within_1e3 = largest <= 1e-3;
+                found.largest_difference = Some(largest);
+                println!("   losses differ by at most {largest:.1e} of their value");
+                (found.cpu, found.cuda) = (cpu, cuda);
+            }
+            Err(error) => {
+                println!("   FAILED: {error:#}");
+                found.problem = Some(format!("{error:#}"));
+            }
+        }
+        found
+    }
+
+    /// The losses of the steps on one device.
+    fn losses(&self, program: &Path, folders: &[PathBuf], device: &str) -> Result<Vec<f64>> {
+        let dir = tempfile::tempdir()?;
+        let run = dir.path().join("run");
+        let mut command = with_libraries(program, folders)?;
+        command.args(["pretrain", "--recipe", "demo", "--device", device, "--data", &self.data]);
+        command.args(["--teacher", &self.teacher, "--out"]).arg(&run);
+        command.arg("--set").args([format!("steps={STEPS}"), format!("validation.every={STEPS}")]);
+        let output = command.output().context("the program cannot be started")?;
+        ensure!(output.status.success(), "ppkt pretrain --device {device} failed: {}", ending(&output));
+        let metrics = std::fs::read_to_string(run.join("metrics.jsonl"))?;
+        let losses: Result<Vec<f64>> = metrics
+            .lines()
+            .map(|line| {
+                serde_json::from_str::<Value>(line)?["loss"].as_f64().context("a step without a loss")
+            })
+            .collect();
+        let losses = losses?;
+        ensure!(losses.len() == STEPS, "the run on {device} ended after {} steps", losses.len());
+        Ok(losses)
+    }
+
+    /// Runs a bench, which may leave its voxels for others.
+    fn bench(&self, name: &str, executable: &Path, folders: &[PathBuf], voxels: &Path) -> Result<Bench> {
+        let started = Instant::now();
+        let mut command = with_libraries(executable, folders)?;
+        command.arg("--bench").env("PPKT_BENCH_VOXELS", voxels);
+        if self.divide > 1 {
+            command.env("PPKT_BENCH_DIVIDE", self.divide.to_string());
+        }
+        let output = command.output().with_context(|| format!("{name} cannot be started"))?;
+        let printed = String::from_utf8_lossy(&output.stdout);
+        let object = printed.lines().next_back().and_then(|line| serde_json::from_str(line).ok());
+        let result: Option<Value> = object.filter(|o: &Value| o.is_object() && output.status.success());
+        println!("   {}", if result.is_some() { "measured" } else { "FAILED" });
+        let seconds = started.elapsed().as_secs_f64();
+        let output = result.is_none().then(|| ending(&output));
+        Ok(Bench { name: name.to_owned(), seconds, result, output })
     }
 }
 
-impl Results {
-    /// Names of what did not pass.
-    fn failures(&self) -> impl Iterator<Item = &str> {
-        let tests = self.tests.iter().filter(|t| t.failed > 0 || t.passed == 0).map(|t| t.name.as_str());
-        let benches = self.benches.iter().filter(|b| b.result.is_none()).map(|b| b.name.as_str());
-        let apart = self.pretraining.iter().filter(|p| !p.within_1e3).map(|_| "pretraining");
-        tests.chain(benches).chain(apart)
+/// Why no GPU can be used, by what `ppkt doctor --json` says.
+fn unusable(doctor: &Output) -> Option<String> {
+    let Ok(found) = serde_json::from_slice::<Value>(&doctor.stdout) else {
+        return Some(format!("ppkt doctor failed: {}", ending(doctor)));
+    };
+    let devices = found["devices"].as_array().cloned().unwrap_or_default();
+    let gpus = || devices.iter().filter(|d| d["name"].as_str().is_some_and(|n| n.starts_with("cuda")));
+    if gpus().any(|d| d["usable"] == true) {
+        return None;
     }
+    let why: Vec<&str> = gpus().filter_map(|d| d["about"].as_str()).collect();
+    Some(if why.is_empty() { "the program was built without CUDA".into() } else { why.join("; ") })
 }
 
 /// Runs the tests over devices of an executable; a GPU that is not there is a failure.
@@ -188,21 +215,6 @@ fn counts(printed: &str) -> (usize, usize) {
     (number(" passed").unwrap_or(0), number(" failed").unwrap_or(0))
 }
 
-fn bench(name: &str, executable: &Path, folders: &[PathBuf]) -> Result<Bench> {
-    let started = Instant::now();
-    let output = with_libraries(executable, folders)?
-        .arg("--bench")
-        .output()
-        .with_context(|| format!("{name} cannot be started"))?;
-    let printed = String::from_utf8_lossy(&output.stdout);
-    let object = printed.lines().next_back().and_then(|line| serde_json::from_str(line).ok());
-    let result: Option<Value> = object.filter(|o: &Value| o.is_object() && output.status.success());
-    println!("   {}", if result.is_some() { "measured" } else { "FAILED" });
-    let seconds = started.elapsed().as_secs_f64();
-    let output = result.is_none().then(|| ending(&output));
-    Ok(Bench { name: name.to_owned(), seconds, result, output })
-}
-
 fn with_libraries(executable: &Path, folders: &[PathBuf]) -> Result<Command> {
     let mut command = Command::new(executable);
     command.env("LD_LIBRARY_PATH", std::env::join_paths(folders)?);
@@ -211,7 +223,7 @@ fn with_libraries(executable: &Path, folders: &[PathBuf]) -> Result<Command> {
 }
 
 /// The last part of what a command printed.
-fn ending(output: &Output) -> String {
+pub(super) fn ending(output: &Output) -> String {
     const KEPT: usize = 4000;
     let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
     text.push_str(&String::from_utf8_lossy(&output.stderr));
@@ -238,18 +250,22 @@ mod tests {
         assert_eq!(counts("no tests"), (0, 0));
     }
 
+    #[cfg(unix)]
     #[test]
-    fn nothing_that_did_not_run_has_passed() {
-        let tests = |passed, failed| Tests { name: "t".into(), passed, failed, seconds: 0.0, output: None };
-        let results = |tests| Results {
-            gpus: Vec::new(),
-            date: String::new(),
-            tests: vec![tests],
-            benches: Vec::new(),
-            pretraining: None,
+    fn a_machine_without_a_usable_gpu_is_known_by_what_doctor_says() {
+        use std::os::unix::process::ExitStatusExt;
+        let says = |text: &str| {
+            let status = std::process::ExitStatus::from_raw(0);
+            unusable(&Output { status, stdout: text.into(), stderr: Vec::new() })
         };
-        assert_eq!(results(tests(0, 0)).failures().count(), 1);
-        assert_eq!(results(tests(3, 1)).failures().count(), 1);
-        assert_eq!(results(tests(3, 0)).failures().count(), 0);
+        let with = |usable| {
+            format!(
+                r#"{{"devices":[{{"name":"cpu","usable":true,"about":""}},{{"name":"cuda","usable":{usable},"about":"no driver"}}]}}"#
+            )
+        };
+        assert_eq!(says(&with(true)), None);
+        assert_eq!(says(&with(false)).as_deref(), Some("no driver"));
+        assert!(says(r#"{"devices":[]}"#).is_some_and(|p| p.contains("without CUDA")));
+        assert!(says("it fell over").is_some_and(|p| p.contains("it fell over")));
     }
 }
