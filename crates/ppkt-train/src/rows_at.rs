@@ -1,22 +1,29 @@
 //! Rows of a matrix by their numbers, with a gradient that is made at once.
 //!
-//! candle's own `index_select` goes back through `index_add`, which on an NVIDIA GPU walks through all numbers with one
-//! thread a column.
+//! candle's own `index_select` goes back through `index_add`, which on a GPU walks through all numbers with one thread a
+//! column.
 
 use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor};
+#[cfg(feature = "metal")]
+use candle_core::{DType, backend::BackendStorage};
 #[cfg(feature = "cuda")]
 use ppkt_device::cuda::{CudaDevice, view};
+#[cfg(feature = "metal")]
+use ppkt_device::metal::{Metal, MetalBuffer};
 
 #[cfg(feature = "cuda")]
 use crate::cuda::{RowsOnDevice, collect_rows, gather_rows};
+#[cfg(feature = "metal")]
+use crate::metal;
 
 /// Which rows of a matrix are asked for, on the device that the matrix will be on: nothing is sent there when it is
 /// used.
 pub(crate) struct RowIndex {
     rows: Vec<u32>,
     readers: Readers,
+    #[cfg_attr(not(any(feature = "cuda", feature = "metal")), expect(dead_code, reason = "for kernels"))]
     there: There,
 }
 
@@ -25,7 +32,8 @@ enum There {
     Cpu,
     #[cfg(feature = "cuda")]
     Cuda(Box<RowsOnDevice<CudaDevice>>),
-    Metal(Tensor),
+    #[cfg(feature = "metal")]
+    Metal(Box<metal::RowsOnDevice<MetalBuffer>>),
 }
 
 impl RowIndex {
@@ -36,7 +44,10 @@ impl RowIndex {
         let there = match device {
             #[cfg(feature = "cuda")]
             Device::Cuda(device) => There::Cuda(Box::new(RowsOnDevice::new(device, &rows, &readers)?)),
-            Device::Metal(_) => There::Metal(Tensor::from_slice(&rows, rows.len(), device)?),
+            #[cfg(feature = "metal")]
+            Device::Metal(device) => {
+                There::Metal(Box::new(metal::RowsOnDevice::new(&Metal::new(device), &rows, &readers)?))
+            }
             _ => There::Cpu,
         };
         Ok(Arc::new(Self { rows, readers, there }))
@@ -50,6 +61,15 @@ impl RowIndex {
             _ => candle_core::bail!("rows-at: the index is not on the GPU of the matrix"),
         }
     }
+
+    /// The same of an Apple GPU.
+    #[cfg(feature = "metal")]
+    fn on_metal(&self) -> Result<&metal::RowsOnDevice<MetalBuffer>> {
+        match &self.there {
+            There::Metal(rows) => Ok(rows),
+            _ => candle_core::bail!("rows-at: the index is not on the GPU of the matrix"),
+        }
+    }
 }
 
 /// Some rows of a matrix `[N, D]`, `[M, D]`, differentiable; a row may be asked for several times.
@@ -60,9 +80,6 @@ pub(crate) fn rows_at(matrix: &Tensor, index: &Arc<RowIndex>) -> Result<Tensor> 
     let (n, _) = matrix.dims2()?;
     if let Some(row) = index.rows.iter().find(|&&row| row as usize >= n) {
         candle_core::bail!("rows-at: row {row} of {n}");
-    }
-    if let There::Metal(index) = &index.there {
-        return matrix.index_select(index, 0);
     }
     matrix.contiguous()?.apply_op1(RowsAt(index.clone()))
 }
@@ -128,6 +145,18 @@ impl CustomOp1 for RowsAt {
         Ok((out.into_storage(gpu), Shape::from((self.0.rows.len(), dim))))
     }
 
+    #[cfg(feature = "metal")]
+    fn metal_fwd(
+        &self,
+        storage: &candle_core::MetalStorage,
+        layout: &Layout,
+    ) -> Result<(candle_core::MetalStorage, Shape)> {
+        let (gpu, rows) = (Metal::new(storage.device()), self.0.on_metal()?);
+        let (_, dim) = layout.shape().dims2()?;
+        let out = metal::gather_rows(&gpu, &gpu.view(self.name(), storage, layout)?, rows, dim)?;
+        Ok((gpu.storage(out, DType::F32)?, Shape::from((self.0.rows.len(), dim))))
+    }
+
     fn bwd(&self, matrix: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         let back = Collect { index: self.0.clone(), size: matrix.dims2()? };
         grad.detach().contiguous()?.apply_op1_no_bwd(&back).map(Some)
@@ -169,6 +198,17 @@ impl CustomOp1 for Collect {
         let (gpu, rows) = (&storage.device, self.index.on_cuda()?);
         let out = collect_rows(gpu, view(self.name(), (storage, layout))?, rows, self.size)?;
         Ok((out.into_storage(gpu), Shape::from(self.size)))
+    }
+
+    #[cfg(feature = "metal")]
+    fn metal_fwd(
+        &self,
+        storage: &candle_core::MetalStorage,
+        layout: &Layout,
+    ) -> Result<(candle_core::MetalStorage, Shape)> {
+        let (gpu, rows) = (Metal::new(storage.device()), self.index.on_metal()?);
+        let out = metal::collect_rows(&gpu, &gpu.view(self.name(), storage, layout)?, rows, self.size)?;
+        Ok((gpu.storage(out, DType::F32)?, Shape::from(self.size)))
     }
 }
 

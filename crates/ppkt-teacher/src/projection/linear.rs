@@ -53,6 +53,25 @@ impl CustomOp2 for FixedInputLinear {
         }
     }
 
+    #[cfg(feature = "metal")]
+    fn metal_fwd(
+        &self,
+        _: &candle_core::MetalStorage,
+        _: &Layout,
+        _: &candle_core::MetalStorage,
+        _: &Layout,
+    ) -> candle_core::Result<(candle_core::MetalStorage, Shape)> {
+        let value = self.take()?;
+        let (storage, layout) = value.storage_and_layout();
+        match (&*storage, layout.contiguous_offsets()) {
+            // The memory itself, which the value shares until it is gone.
+            (candle_core::Storage::Metal(storage), Some((0, _))) => {
+                Ok((storage.clone(), value.shape().clone()))
+            }
+            _ => candle_core::bail!("{}: features and parameters are on several devices", self.name()),
+        }
+    }
+
     fn bwd(
         &self,
         weight: &Tensor,

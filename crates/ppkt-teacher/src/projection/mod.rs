@@ -7,7 +7,7 @@ mod taps;
 
 use std::sync::Mutex;
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use candle_nn::{Init, VarBuilder};
 
 use crate::error::TeacherError;
@@ -125,7 +125,7 @@ impl UpsampleProjection {
     /// `[N, C]` to `[N, D]`.
     fn project(&self, features_nc: Tensor) -> Result<Tensor, TeacherError> {
         let weight_dc = self.weight.reshape((self.bias.dim(0)?, self.weight.dim(1)?))?;
-        if features_nc.track_op() || matches!(features_nc.device(), Device::Metal(_)) {
+        if features_nc.track_op() {
             return Ok(features_nc.matmul(&weight_dc.t()?)?.broadcast_add(&self.bias)?);
         }
         let value = features_nc.matmul(&weight_dc.detach().t()?)?.broadcast_add(&self.bias.detach())?;

@@ -5,11 +5,13 @@ use ppkt_testkit::assert_close;
 use ppkt_wgsl::Gpu;
 
 use super::optimizer::{OPTIMIZER, Of, adamw_step, gradient_report, sgd_step};
+use super::rows::{ROWS, RowsOnDevice, collect, gather};
 use crate::optimizer::{Optimizer, OptimizerConfig, OptimizerKind, numbers};
+use crate::rows_at::Readers;
 
 #[test]
 fn metal_text_is_what_naga_makes_of_the_wgsl() {
-    ppkt_wgsl::assert_metal_is_made_of_wgsl(env!("CARGO_MANIFEST_DIR"), "src/metal", &[&OPTIMIZER]);
+    ppkt_wgsl::assert_metal_is_made_of_wgsl(env!("CARGO_MANIFEST_DIR"), "src/metal", &[&OPTIMIZER, &ROWS]);
 }
 
 /// Numbers from -1 to 1 that repeat late.
@@ -108,4 +110,27 @@ fn a_gradient_that_is_not_finite_changes_nothing_and_a_large_parameter_is_seen()
     sgd_step(gpu, Of { parameter: &large, gradient: &gradient, report: &report, n: 2 }, &momentum, &numbers)
         .unwrap();
     assert_eq!(gpu.floats(&report)[1], 1.0);
+}
+
+#[test]
+fn rows_and_what_they_collect_are_those_of_the_processor() {
+    let Some(gpu) = Gpu::get() else { return };
+    // No row of any; one; some asked for many times and some never; thousands.
+    for (n, m, columns) in [(3, 0, 2), (1, 1, 1), (7, 40, 3), (5000, 3000, 17)] {
+        let rows: Vec<u32> = (0..m as u32).map(|i| i * i % 11 * 461 % n as u32).collect();
+        let (matrix, grad) = (noise(n * columns, 4), noise(m * columns, 5));
+        let on_device = RowsOnDevice::new(gpu, &rows, &Readers::of(&rows)).unwrap();
+        let got = gpu.floats(&gather(gpu, &gpu.of(&matrix), &on_device, columns).unwrap());
+        let row = |x: &[f32], i: usize| x[i * columns..][..columns].to_vec();
+        let want: Vec<f32> = rows.iter().flat_map(|&r| row(&matrix, r as usize)).collect();
+        assert_eq!(got, want, "{m} of {n}");
+        // In the order of those that read, as here: the same bits.
+        let mut want = vec![0f32; n * columns];
+        for (i, &r) in rows.iter().enumerate() {
+            let sums = &mut want[r as usize * columns..][..columns];
+            sums.iter_mut().zip(row(&grad, i)).for_each(|(s, g)| *s += g);
+        }
+        let got = gpu.floats(&collect(gpu, &gpu.of(&grad), &on_device, (n, columns)).unwrap());
+        assert_eq!(got, want, "{m} of {n}");
+    }
 }
