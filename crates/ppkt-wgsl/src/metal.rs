@@ -7,6 +7,10 @@ use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, StorageAccess};
 use ppkt_device::wgsl::{EntryPoint, KernelSource, LENGTHS_SLOT};
 
+/// Bytes of a group's memory, and threads of a group, that every Apple GPU has (Apple's Metal feature set tables).
+const MOST_SHARED: usize = 32 << 10;
+const MOST_THREADS: usize = 1024;
+
 /// Reads and validates.
 fn parse(wgsl: &str) -> (Module, ModuleInfo) {
     let module = naga::front::wgsl::parse_str(wgsl).unwrap_or_else(|e| panic!("{}", e.emit_to_string(wgsl)));
@@ -56,11 +60,22 @@ fn described(module: &Module, info: &ModuleInfo) -> Vec<(String, EntryPoint)> {
 /// reads the length of an array, so that the argument for these ([`LENGTHS_SLOT`]) may hold anything.
 ///
 /// # Panics
-/// Where the text is no valid WGSL, or asks for the length of an array.
+/// Where the text is no valid WGSL, asks for the length of an array, or asks for more than every Apple GPU has.
 pub fn to_metal(name: &str, wgsl: &str) -> String {
     assert!(!wgsl.contains("arrayLength"), "{name}: sizes travel in the uniform parameters");
     let (module, info) = parse(wgsl);
     let entries = described(&module, &info);
+    for (entry, about) in &entries {
+        let shared: usize = about.shared.iter().sum();
+        assert!(
+            shared <= MOST_SHARED,
+            "{name}, {entry}: {shared} bytes of a group's memory, of {MOST_SHARED}"
+        );
+        let fits = about.buffers.iter().all(|(slot, _)| *slot < usize::from(LENGTHS_SLOT));
+        assert!(fits, "{name}, {entry}: slots of buffers end at {LENGTHS_SLOT}");
+        let threads: usize = about.threads.iter().product();
+        assert!(threads <= MOST_THREADS, "{name}, {entry}: {threads} threads in a group, of {MOST_THREADS}");
+    }
     let mut resources =
         msl::EntryPointResources { sizes_buffer: Some(LENGTHS_SLOT), ..msl::EntryPointResources::default() };
     for (_, variable) in module.global_variables.iter() {
@@ -150,5 +165,11 @@ mod tests {
     #[should_panic(expected = "sizes travel")]
     fn lengths_of_arrays_are_refused() {
         to_metal("x", &TWICE.replace("p.n", "arrayLength(&x)"));
+    }
+
+    #[test]
+    #[should_panic(expected = "of a group's memory")]
+    fn more_memory_than_a_group_has_is_refused() {
+        to_metal("x", &TWICE.replace("array<f32, 5>", "array<f32, 8193>"));
     }
 }
