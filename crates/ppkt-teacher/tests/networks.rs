@@ -263,7 +263,7 @@ fn a_batch_is_its_images_and_threads_change_no_bit() {
     let folder = tempfile::tempdir().unwrap();
     let resnet = written(folder.path(), "resnet", &common::resnet(&[1, 1, 1], true, 8));
     let vit = written(folder.path(), "vit", &common::vit(64, 2, 16, 4));
-    let convnext = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/goldens/timm_convnext/model.safetensors");
+    let convnext = written(folder.path(), "convnext", &common::convnext(&[1, 1, 1], 8));
     let nets: [Box<dyn Teacher>; 3] = [
         Box::new(ConvNext::open(convnext, &TeacherOptions::default()).unwrap()),
         Box::new(ResNet::open(resnet, &TeacherOptions::default()).unwrap()),

@@ -132,3 +132,30 @@ pub(crate) fn vit(channels: usize, depth: usize, patch: usize, grid: usize) -> F
     file.layer_norm("norm", channels);
     file
 }
+
+/// A ConvNeXt with timm's names: blocks of each stage, channels of the first.
+pub(crate) fn convnext(depths: &[usize], width: usize) -> File {
+    let mut file = File::default();
+    let conv = |file: &mut File, name: &str, out: usize, inner: usize, k: usize| {
+        file.conv(name, out, inner, k);
+        file.add(&format!("{name}.bias"), &[out], 0.0, 0.1);
+    };
+    conv(&mut file, "stem.0", width, 3, 4);
+    file.layer_norm("stem.1", width);
+    for (s, &depth) in depths.iter().enumerate() {
+        let channels = width << s;
+        if s > 0 {
+            file.layer_norm(&format!("stages.{s}.downsample.0"), channels / 2);
+            conv(&mut file, &format!("stages.{s}.downsample.1"), channels, channels / 2, 2);
+        }
+        for b in 0..depth {
+            let name = format!("stages.{s}.blocks.{b}");
+            conv(&mut file, &format!("{name}.conv_dw"), channels, 1, 7);
+            file.layer_norm(&format!("{name}.norm"), channels);
+            file.linear(&format!("{name}.mlp.fc1"), 4 * channels, channels);
+            file.linear(&format!("{name}.mlp.fc2"), channels, 4 * channels);
+            file.add(&format!("{name}.gamma"), &[channels], 0.1, 0.05);
+        }
+    }
+    file
+}
