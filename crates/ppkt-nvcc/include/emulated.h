@@ -1,7 +1,8 @@
 // CUDA C++ on the CPU: enough of it to run a kernel's logic in a test.
 //
-// Blocks run one after another, each thread of a block as a fiber of its own that runs until it waits: at
-// __syncthreads, or at an operation of its warp until the named lanes have come. Found out: threads of a block at
+// Blocks run one after another, each thread of a block until it ends or waits: at __syncthreads, or at an operation of
+// its warp until the named lanes have come. One that waits keeps its stack, and the next goes on with another; so a
+// kernel in which nobody waits is a loop over its threads. Found out: threads of a block at
 // different barriers or gone from one, lanes that wait for a lane that is gone, accesses that are not aligned, indices
 // outside of arrays of known size, cp.async that is read before it was waited for. Not found out: what depends on the
 // hardware (races that no order of threads tried here shows, memory order between blocks, speed).
@@ -54,7 +55,7 @@ EMULATED_VECTORS(unsigned long long, ulonglong)
 
 namespace emulated {
 
-enum Status { READY, AT_BLOCK, AT_WARP, DONE };
+enum Status { NEW, READY, AT_BLOCK, AT_WARP, DONE };
 
 struct Copy {
     void* to;
@@ -70,11 +71,16 @@ struct Fiber {
     int line;       // of the barrier
     unsigned lanes;  // that the warp's operation waits for
     const char* what;
-    bool started;
-    ucontext_t first;
     jmp_buf state;
     std::vector<Copy> copies;
     std::vector<unsigned> groups;  // numbers of copies
+};
+
+struct Stack {
+    unsigned char* memory;
+    bool begun;
+    ucontext_t first;
+    jmp_buf idle;
 };
 
 // Where the lanes of a warp meet.
@@ -99,7 +105,9 @@ struct Launch {
 static Fiber* current;
 static std::vector<Fiber> fibers;
 static std::vector<Warp> warps;
-static std::vector<unsigned char*> stacks;
+static size_t n_begun;  // threads of the block
+static std::vector<Stack*> stacks, idle_stacks;
+static Stack* entered;
 static jmp_buf scheduler;
 static uint3 block_index;
 static dim3 block_dim, grid_dim;
@@ -140,24 +148,63 @@ static void on_signal(int number) {
     to_scheduler();
 }
 
-static void fiber_main() {
+// Makes the next thread of the block the current one; false where all have begun.
+static bool begin_next() {
+    size_t n = fibers.size();
+    if (n_begun == n || failed) return false;
+    current = &fibers[launch->reverse ? n - 1 - n_begun : n_begun];
+    n_begun++;
+    current->status = READY;
+    return true;
+}
+
+// What runs on a stack: threads, until one waits. When that one has ended too, the stack is free for others.
+static void stack_main() {
+    Stack* own = entered;
     for (;;) {
-        body(body_arguments);
-        current->status = DONE;
-        yield();
+        while (begin_next()) {
+            body(body_arguments);
+            current->status = DONE;
+        }
+        if (!_setjmp(own->idle)) {
+            idle_stacks.push_back(own);
+            to_scheduler();
+        }
+    }
+}
+
+// Begins threads on a stack of their own.
+static void enter() {
+    if (idle_stacks.empty()) {
+        void* memory = mmap(nullptr, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (memory == MAP_FAILED) {
+            fail("no memory for the stacks of %zu threads", fibers.size());
+            return;
+        }
+        stacks.push_back(new Stack{static_cast<unsigned char*>(memory), false, {}, {}});
+        idle_stacks.push_back(stacks.back());
+    }
+    entered = idle_stacks.back();
+    idle_stacks.pop_back();
+    if (_setjmp(scheduler)) {
+        current = nullptr;
+    } else if (entered->begun) {
+        _longjmp(entered->idle, 1);
+    } else {
+        entered->begun = true;
+        getcontext(&entered->first);
+        entered->first.uc_stack.ss_sp = entered->memory;
+        // Beginnings that differ, so that not all of them fall together in the processor's cache.
+        entered->first.uc_stack.ss_size = STACK - stacks.size() % 64 * 320;
+        entered->first.uc_link = nullptr;
+        makecontext(&entered->first, stack_main, 0);
+        setcontext(&entered->first);
     }
 }
 
 static void resume(Fiber& fiber) {
     current = &fiber;
-    if (!_setjmp(scheduler)) {
-        if (!fiber.started) {
-            fiber.started = true;
-            setcontext(&fiber.first);
-        } else {
-            _longjmp(fiber.state, 1);
-        }
-    }
+    if (!_setjmp(scheduler)) _longjmp(fiber.state, 1);
     current = nullptr;
 }
 
@@ -201,19 +248,23 @@ static void warp_barrier(unsigned lanes, const char* what) {
 static void run_block() {
     size_t n = fibers.size();
     for (Fiber& fiber : fibers) {
-        fiber.status = READY;
+        fiber.status = NEW;
         fiber.copies.clear();
         fiber.groups.clear();
     }
     for (Warp& warp : warps) warp.arrived = 0;
     votes = 0;
+    n_begun = 0;
     // What was not written is not a number, and as an index it is out of range.
     memset(dynamic_shared, 0xff, launch->shared_bytes + 256);
     for (;;) {
         bool any = false;
         for (size_t i = 0; i < n && !failed; i++) {
             Fiber& fiber = fibers[launch->reverse ? n - 1 - i : i];
-            if (fiber.status == READY) {
+            if (fiber.status == NEW) {
+                any = true;
+                enter();
+            } else if (fiber.status == READY) {
                 any = true;
                 resume(fiber);
             }
@@ -276,14 +327,6 @@ static int run(const Launch* asked, void (*kernel)(void**)) {
     }
     std::vector<unsigned char> shared(asked->shared_bytes + 256 + 128);
     dynamic_shared = shared.data() + (128 - reinterpret_cast<uintptr_t>(shared.data()) % 128) % 128;
-    while (stacks.size() < threads) {
-        void* stack = mmap(nullptr, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (stack == MAP_FAILED) {
-            fail("no memory for the stacks of %zu threads", threads);
-            return 1;
-        }
-        stacks.push_back(static_cast<unsigned char*>(stack));
-    }
     fibers.clear();
     fibers.resize(threads);
     warps.clear();
@@ -292,12 +335,6 @@ static int run(const Launch* asked, void (*kernel)(void**)) {
         Fiber& fiber = fibers[i];
         fiber.linear = i;
         fiber.thread = {i % block_dim.x, i / block_dim.x % block_dim.y, i / (block_dim.x * block_dim.y)};
-        fiber.started = false;
-        getcontext(&fiber.first);
-        fiber.first.uc_stack.ss_sp = stacks[i];
-        fiber.first.uc_stack.ss_size = STACK;
-        fiber.first.uc_link = nullptr;
-        makecontext(&fiber.first, fiber_main, 0);
     }
     // A fault in a kernel becomes a message. SA_NODEFER: the handler is left by a jump.
     const int numbers[] = {SIGSEGV, SIGBUS, SIGILL, SIGTRAP, SIGFPE};
@@ -314,6 +351,11 @@ static int run(const Launch* asked, void (*kernel)(void**)) {
     }
     for (int i = 0; i < 5; i++) sigaction(numbers[i], &before[i], nullptr);
     current = nullptr;
+    if (failed) {
+        // Threads were left where they stood.
+        idle_stacks = stacks;
+        for (Stack* stack : stacks) stack->begun = false;
+    }
     return failed;
 }
 

@@ -2,7 +2,7 @@
 
 use std::env;
 use std::ffi::{OsStr, OsString};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -53,9 +53,11 @@ impl Compiler {
     ///
     /// Products and sums stay apart (`-ffp-contract=off`), so that results are those that the text says. Checks trap,
     /// which needs no library beside.
-    pub(crate) fn library(&self, source: &Path, include: &[&Path], out: &PathBuf) -> Result<(), String> {
-        const OPTIONS: [&str; 8] = [
+    pub(crate) fn library(&self, source: &Path, include: &[&Path], out: &Path) -> Result<(), String> {
+        const OPTIONS: [&str; 9] = [
             "-shared",
+            // A kernel may have the name of a function of the C library.
+            "-Wl,-Bsymbolic",
             "-fPIC",
             "-O2",
             "-g1",

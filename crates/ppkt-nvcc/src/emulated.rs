@@ -97,20 +97,9 @@ impl Emulated {
     }
 
     fn add(&mut self, compiler: &Compiler, source: &Path, include: &Path, out: &Path) -> Result<(), String> {
-        let source = source.canonicalize().map_err(|e| e.to_string())?;
-        let parent = source.parent().unwrap_or(Path::new("."));
-        let folders = [include, parent];
-        let names = kernels_of(&compiler.preprocess(&source, &folders)?);
-        if names.is_empty() {
-            return Err("it has no `extern \"C\" __global__ void` function".to_owned());
-        }
-        let mut text = format!("#include \"{}\"\n", source.display());
-        names.iter().for_each(|name| text.push_str(&format!("EMULATED_KERNEL({name})\n")));
         let number = self.libraries.len();
-        let wrapper = out.join(format!("{number}.cpp"));
-        fs::write(&wrapper, text).map_err(|e| e.to_string())?;
         let library: PathBuf = out.join(format!("{number}.so"));
-        compiler.library(&wrapper, &folders, &library)?;
+        let names = compile(compiler, source, "", &[include], &library)?;
         #[expect(unsafe_code, reason = "a library is loaded")]
         // SAFETY: it was made a moment ago of a source of this workspace; what it does when it is loaded is to set its
         // variables to their first values.
@@ -257,6 +246,47 @@ impl Emulated {
         }
         results
     }
+}
+
+/// Makes a shared library of a source's kernels for the processor, for programs that load it themselves: of each kernel
+/// it has the functions that `EMULATED_KERNEL` of `emulated.h` defines. Returns the kernels' names.
+///
+/// `before` is text that stands before the source, and `include` are folders of headers, besides those of this crate and
+/// the source's own. Beside `out` a file and a folder are written.
+///
+/// # Errors
+/// Where there is no C++ compiler, or it refuses the source.
+pub fn emulate_into(
+    source: &Path,
+    before: &str,
+    include: &[&Path],
+    out: &Path,
+) -> Result<Vec<String>, String> {
+    let own = headers::write(out.parent().unwrap_or(Path::new("."))).map_err(|e| e.to_string())?;
+    let folders: Vec<&Path> = include.iter().copied().chain([own.as_path()]).collect();
+    compile(Compiler::find()?, source, before, &folders, out)
+}
+
+fn compile(
+    compiler: &Compiler,
+    source: &Path,
+    before: &str,
+    include: &[&Path],
+    out: &Path,
+) -> Result<Vec<String>, String> {
+    let source = source.canonicalize().map_err(|e| e.to_string())?;
+    let folders: Vec<&Path> = include.iter().copied().chain(source.parent()).collect();
+    let mut text = format!("{before}\n#include \"{}\"\n", source.display());
+    let wrapper = out.with_extension("cpp");
+    fs::write(&wrapper, &text).map_err(|e| e.to_string())?;
+    let names = kernels_of(&compiler.preprocess(&wrapper, &folders)?);
+    if names.is_empty() {
+        return Err("it has no `extern \"C\" __global__ void` function".to_owned());
+    }
+    names.iter().for_each(|name| text.push_str(&format!("EMULATED_KERNEL({name})\n")));
+    fs::write(&wrapper, text).map_err(|e| e.to_string())?;
+    compiler.library(&wrapper, &folders, out)?;
+    Ok(names)
 }
 
 /// Compares arguments with a kernel's parameters.

@@ -8,4 +8,4 @@ mod headers;
 
 pub use arg::{Arg, Element};
 pub use embed::{EmbedError, embed, embed_into};
-pub use emulated::{Dim, Emulated};
+pub use emulated::{Dim, Emulated, emulate_into};

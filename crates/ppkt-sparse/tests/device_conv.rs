@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use candle_core::{DType, Device, Tensor, Var};
 use ppkt_sparse::{ConvSpec, SparseTensor, allow_tf32, conv, conv_cat, conv_transpose};
-use ppkt_testkit::devices;
+use ppkt_testkit::{devices, rows_allowed};
 
 /// Whether tf32 is allowed is of the whole program: one test at a time.
 static ONE: Mutex<()> = Mutex::new(());
@@ -74,7 +74,7 @@ fn run(case: Case, device: &Device, dtype: DType) -> Vec<Vec<f32>> {
         let t = t.to_dtype(DType::BF16).unwrap().to_dtype(DType::F32).unwrap();
         t.to_dtype(to).unwrap().to_device(device).unwrap()
     };
-    let coords = sheet(case.voxels);
+    let coords = sheet(rows_allowed(case.voxels));
     let none = Tensor::zeros((coords.len(), 1), DType::F32, &Device::Cpu).unwrap();
     let (x, _) = SparseTensor::with_batch_size(&coords, none, 2).unwrap();
     let manager = x.manager();

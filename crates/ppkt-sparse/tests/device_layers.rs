@@ -8,7 +8,7 @@ use ppkt_sparse::{
     BatchNorm, ConvSpec, Merge, SparseTensor, VarStore, add, avg_pool, cat, global_avg_pool, global_max_pool,
     global_sum_pool, max_pool, relu, sum_pool, unit_norm,
 };
-use ppkt_testkit::devices;
+use ppkt_testkit::{devices, rows_allowed};
 
 use common::Numbers;
 
@@ -74,11 +74,13 @@ fn with_gradient(name: &'static str, y: &Tensor, var: &Var) -> Given {
     vec![(name, numbers(y)), ("its gradient", dx)]
 }
 
-const SIZES: [(usize, usize); 3] = [(1, 3), (1001, 20), (100_000, 32)];
+fn sizes() -> [(usize, usize); 3] {
+    [(1, 3), (1001, 20), (100_000, 32)].map(|(n, channels)| (rows_allowed(n), channels))
+}
 
 #[test]
 fn device_norm_in_training_and_evaluation() {
-    for (n, channels) in SIZES {
+    for (n, channels) in sizes() {
         on_every_device(n, channels, 2e-5, |x, var| {
             let device = var.device();
             let store = VarStore::new(7);
@@ -117,7 +119,7 @@ fn device_norm_in_training_and_evaluation() {
 
 #[test]
 fn device_rows() {
-    for (n, channels) in SIZES {
+    for (n, channels) in sizes() {
         on_every_device(n, channels, 1e-5, |x, var| {
             let mut given = with_gradient("relu", relu(x).unwrap().features(), var);
             given.extend(with_gradient("unit norm", &unit_norm(x.features()).unwrap(), var));
@@ -131,7 +133,7 @@ fn device_rows() {
 
 #[test]
 fn device_pooling() {
-    for (n, channels) in SIZES {
+    for (n, channels) in sizes() {
         on_every_device(n, channels, 1e-5, |x, var| {
             let mut given = Given::new();
             for spec in [ConvSpec::new(2, 2), ConvSpec::new(3, 1), ConvSpec::new(3, 2)] {
@@ -182,10 +184,11 @@ fn device_nothing() {
 #[test]
 fn device_results_are_the_same_in_every_run() {
     for device in devices() {
-        let coords = voxels(20_000);
+        let n = rows_allowed(20_000);
+        let coords = voxels(n);
         let run = || {
             let var =
-                Var::from_tensor(&Numbers::new(3).tensor(&[20_000, 24]).to_device(&device).unwrap()).unwrap();
+                Var::from_tensor(&Numbers::new(3).tensor(&[n, 24]).to_device(&device).unwrap()).unwrap();
             let (x, _) = SparseTensor::new(&coords, var.as_tensor().clone()).unwrap();
             let norm = BatchNorm::new(24, 0.1, VarStore::new(7).builder(&device)).unwrap();
             let y = norm.forward_relu(&x, true).unwrap();

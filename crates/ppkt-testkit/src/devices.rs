@@ -7,6 +7,9 @@ use ppkt_device::{DeviceChoice, DeviceError};
 /// cannot look like one that passed.
 const REQUIRED: &str = "PPKT_REQUIRE_GPU";
 
+/// The most rows that a test over devices takes, for where a GPU is stood in for by a processor.
+const MOST_ROWS: &str = "PPKT_DEVICE_ROWS";
+
 /// The processor, and the GPU that the tests were built for (features `cuda` and `metal`).
 ///
 /// A test over these has a name that begins with `device_`; that is how a machine with a GPU finds it.
@@ -27,6 +30,16 @@ pub fn devices() -> Vec<Device> {
     assert!(!required || devices.len() > 1, "{REQUIRED} is set, and there is no GPU: {missing:?}");
     missing.iter().for_each(|why| println!("on the processor alone, not on a GPU: {why}"));
     devices
+}
+
+/// `n` rows, or as many as `PPKT_DEVICE_ROWS` allows.
+///
+/// # Panics
+/// Where that is no number.
+pub fn rows_allowed(n: usize) -> usize {
+    let most = std::env::var(MOST_ROWS).ok();
+    let most = most.map(|text| text.parse().unwrap_or_else(|_| panic!("{MOST_ROWS} is no number: {text:?}")));
+    n.min(most.unwrap_or(usize::MAX))
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ mod emulated_gpu;
 #[cfg(feature = "devices")]
 pub use bench::{DeviceBench, Times};
 #[cfg(feature = "devices")]
-pub use devices::devices;
+pub use devices::{devices, rows_allowed};
 #[cfg(feature = "devices")]
 pub use emulated_gpu::{EmulatedGpu, EmulatedMemory};
 

@@ -9,11 +9,13 @@
 //! | `peers.rs`, `peers.py` | the published network by other people's libraries, where that machine has them |
 //! | `table.rs` | from that JSON to the table of goals in `docs/benchmarks/gpu.md` |
 //! | `types.rs` | whether a CUDA build would compile, without NVIDIA's compiler |
+//! | `rehearse` | all of it on the processor, with stand-ins for NVIDIA's driver and libraries |
 //! | `libraries.rs` | where CUDA's libraries are there |
 
 mod libraries;
 mod pack;
 mod peers;
+mod rehearse;
 mod results;
 mod run;
 mod table;
@@ -32,6 +34,8 @@ pub(crate) enum Gpu {
     Types(types::Types),
     /// Builds tests, benches and the program with CUDA, and packs them for a machine with a GPU
     Pack(pack::Pack),
+    /// Runs it all on the processor, with stand-ins for NVIDIA's driver and libraries
+    Rehearse(rehearse::Rehearse),
     /// Runs what was packed, on the machine with the GPU, and writes one JSON
     Run(run::Run),
     /// Prints the table of goals, in Markdown, from what a run has written
@@ -44,6 +48,7 @@ impl Gpu {
             Self::Toolkit(task) => task.run(),
             Self::Types(task) => task.run(),
             Self::Pack(task) => task.run(),
+            Self::Rehearse(task) => task.run(),
             Self::Run(task) => task.run(),
             Self::Table(task) => task.run(),
         }

@@ -43,11 +43,12 @@ impl Pack {
         let folder = tempfile::tempdir()?;
         let mut list = Vec::new();
         println!("── the program");
-        for built in build(&root, &["build", "--package", "ppkt", "--features", "cuda"])? {
+        for built in build(&root, &["build", "--package", "ppkt", "--features", "cuda"], |_| ())? {
             take(&built, Kind::Program, "ppkt", folder.path(), &mut list)?;
         }
         println!("── tests over devices");
-        for built in build(&root, &["test", "--no-run", "--workspace", "--features", "ppkt/cuda"])? {
+        let arguments = tests(&root)?;
+        for built in build(&root, &arguments.iter().map(String::as_str).collect::<Vec<_>>(), |_| ())? {
             if built.is_over_devices()? {
                 take(&built, Kind::Test, &built.label(), folder.path(), &mut list)?;
             }
@@ -60,7 +61,7 @@ impl Pack {
             for (krate, bench) in &benches {
                 arguments.extend(["--package", krate, "--bench", bench]);
             }
-            for built in build(&root, &arguments)? {
+            for built in build(&root, &arguments, |_| ())? {
                 take(&built, Kind::Bench, &built.label(), folder.path(), &mut list)?;
             }
             ensure!(
@@ -87,7 +88,7 @@ impl Pack {
 }
 
 /// An executable and where it comes from.
-struct Built {
+pub(super) struct Built {
     krate: String,
     target: Target,
     executable: PathBuf,
@@ -95,16 +96,55 @@ struct Built {
 }
 
 impl Built {
-    fn label(&self) -> String {
+    pub(super) fn label(&self) -> String {
         format!("{}--{}", self.krate, self.target.name)
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.executable
+    }
+
+    /// Whether it is the program; its own tests are not asked for anywhere.
+    pub(super) fn is_program(&self) -> bool {
+        self.krate == "ppkt" && self.target.kind.iter().any(|k| k == "bin")
+    }
+
     /// Whether the sources of the target have a test whose name says that it is over devices.
-    fn is_over_devices(&self) -> Result<bool> {
+    pub(super) fn is_over_devices(&self) -> Result<bool> {
         let is_unit = self.target.kind.iter().any(|k| k == "lib" || k == "bin");
         let sources = if is_unit { self.folder.join("src") } else { self.target.src_path.clone() };
         has_device_test(&sources)
     }
+}
+
+/// What cargo is told to build the tests over devices, and few others.
+pub(super) fn tests(root: &Path) -> Result<Vec<String>> {
+    let mut arguments: Vec<String> =
+        ["test", "--no-run", "--package", "ppkt", "--features", "ppkt/cuda"].map(Into::into).into();
+    let mut units = false;
+    for entry in std::fs::read_dir(root.join("crates"))? {
+        let folder = entry?.path();
+        let name =
+            |path: &Path| path.file_stem().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let mut found = Vec::new();
+        for test in std::fs::read_dir(folder.join("tests")).into_iter().flatten() {
+            let path = test?.path();
+            let main = if path.is_dir() { path.join("main.rs") } else { path.clone() };
+            if main.is_file() && has_device_test(&path)? {
+                found.extend(["--test".to_owned(), name(&path)]);
+            }
+        }
+        let has_units = has_device_test(&folder.join("src"))?;
+        if has_units || !found.is_empty() {
+            arguments.extend(["--package".to_owned(), name(&folder)]);
+            arguments.append(&mut found);
+            units |= has_units;
+        }
+    }
+    if units {
+        arguments.push("--lib".to_owned());
+    }
+    Ok(arguments)
 }
 
 /// Whether a file, or a file of a folder, has a test over devices. The modules of an integration test lie in a folder
@@ -125,12 +165,17 @@ fn has_device_test(path: &Path) -> Result<bool> {
     Ok(text.contains(&format!("fn {DEVICE}")))
 }
 
-/// Runs cargo and gives the executables that it made of the workspace.
-fn build(root: &Path, arguments: &[&str]) -> Result<Vec<Built>> {
+/// Runs cargo, with what `prepare` adds, and gives the executables that it made of the workspace.
+pub(super) fn build(
+    root: &Path,
+    arguments: &[&str],
+    prepare: impl FnOnce(&mut Command),
+) -> Result<Vec<Built>> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.current_dir(root).args(arguments).args(["--release", "--locked"]);
     command.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
+    prepare(&mut command);
     let output = command.output().context("cargo cannot be started")?;
     if !output.status.success() {
         bail!(

@@ -24,20 +24,24 @@ pub(crate) struct Run {
     /// Only executables with this in their name
     #[arg(long, value_name = "TEXT", default_value = "")]
     only: String,
-    /// Frames to pretrain on, on the processor and on the GPU, for 20 steps each
+    /// Frames to pretrain on, on the processor and on the GPU, one after the other
     #[arg(long, value_name = "URI", default_value = "synthetic:rooms?scenes=40")]
     data: String,
     /// The teacher of that pretraining
     #[arg(long, value_name = "URI", default_value = "builtin:tiny")]
     teacher: String,
+    /// Steps of that pretraining, on each device
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    steps: usize,
+    /// Settings of that pretraining, beside the recipe `demo`
+    #[arg(long, value_name = "KEY=VALUE", num_args = 1..)]
+    set: Vec<String>,
     /// Divides the sizes of benches, for a rehearsal; the results say so
     #[arg(long, value_name = "N", default_value_t = 1)]
     divide: usize,
     #[command(flatten)]
     peers: Peers,
 }
-
-const STEPS: usize = 20;
 
 impl Run {
     pub(crate) fn run(&self) -> Result<()> {
@@ -102,7 +106,7 @@ impl Run {
         unusable(&output)
     }
 
-    /// Twenty steps on each device, from the same weights and batches.
+    /// The same steps on each device, from the same weights and batches.
     fn pretraining(&self, program: &Path, folders: &[PathBuf]) -> Pretraining {
         let mut found = Pretraining {
             data: self.data.clone(),
@@ -140,18 +144,12 @@ impl Run {
         let mut command = with_libraries(program, folders)?;
         command.args(["pretrain", "--recipe", "demo", "--device", device, "--data", &self.data]);
         command.args(["--teacher", &self.teacher, "--out"]).arg(&run);
-        command.arg("--set").args([format!("steps={STEPS}"), format!("validation.every={STEPS}")]);
+        command.arg("--set").args(&self.set);
+        command.args([format!("steps={}", self.steps), format!("validation.every={}", self.steps)]);
         let output = command.output().context("the program cannot be started")?;
         ensure!(output.status.success(), "ppkt pretrain --device {device} failed: {}", ending(&output));
-        let metrics = std::fs::read_to_string(run.join("metrics.jsonl"))?;
-        let losses: Result<Vec<f64>> = metrics
-            .lines()
-            .map(|line| {
-                serde_json::from_str::<Value>(line)?["loss"].as_f64().context("a step without a loss")
-            })
-            .collect();
-        let losses = losses?;
-        ensure!(losses.len() == STEPS, "the run on {device} ended after {} steps", losses.len());
+        let losses = losses_of(&run)?;
+        ensure!(losses.len() == self.steps, "the run on {device} ended after {} steps", losses.len());
         Ok(losses)
     }
 
@@ -172,6 +170,13 @@ impl Run {
         let output = result.is_none().then(|| ending(&output));
         Ok(Bench { name: name.to_owned(), seconds, result, output })
     }
+}
+
+/// The losses of all steps of a run.
+pub(super) fn losses_of(run: &Path) -> Result<Vec<f64>> {
+    let metrics = std::fs::read_to_string(run.join("metrics.jsonl")).context("the metrics of a run")?;
+    let steps = metrics.lines().map(serde_json::from_str::<Value>);
+    steps.map(|step| step?["loss"].as_f64().context("a step without a loss")).collect()
 }
 
 /// Why no GPU can be used, by what `ppkt doctor --json` says.

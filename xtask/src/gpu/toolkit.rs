@@ -75,7 +75,7 @@ impl Toolkit {
         )?;
         let libraries = home.join("lib");
         link_unversioned(&libraries)?;
-        let declared = declarations(&root)?;
+        let declared = package(&root, "cudarc")?.join("src");
         let stand_ins = home.join("lib/stubs");
         std::fs::create_dir_all(&stand_ins)?;
         for (linked, run, module, prefix, status) in STAND_INS {
@@ -119,17 +119,17 @@ fn link_unversioned(libraries: &Path) -> Result<()> {
 }
 
 #[cfg(unix)]
-fn symlink(to: &str, link: &Path) -> Result<()> {
+pub(super) fn symlink(to: &str, link: &Path) -> Result<()> {
     std::os::unix::fs::symlink(to, link).with_context(|| format!("cannot make the link {link:?}"))
 }
 
 #[cfg(not(unix))]
-fn symlink(_: &str, link: &Path) -> Result<()> {
+pub(super) fn symlink(_: &str, link: &Path) -> Result<()> {
     anyhow::bail!("the toolkit is for Linux alone: {link:?}")
 }
 
-/// The sources of the version of cudarc that the workspace is locked to.
-fn declarations(root: &Path) -> Result<PathBuf> {
+/// The folder of a package in the version that the workspace is locked to.
+pub(super) fn package(root: &Path, name: &str) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .current_dir(root)
@@ -140,14 +140,14 @@ fn declarations(root: &Path) -> Result<PathBuf> {
     let all: serde_json::Value = serde_json::from_slice(&output.stdout)?;
     let packages = all["packages"].as_array().into_iter().flatten();
     let manifest = packages
-        .filter(|p| p["name"] == "cudarc")
+        .filter(|p| p["name"] == name)
         .find_map(|p| p["manifest_path"].as_str())
-        .context("the workspace uses no cudarc")?;
-    Ok(Path::new(manifest).with_file_name("src"))
+        .with_context(|| format!("the workspace uses no {name}"))?;
+    Ok(Path::new(manifest).parent().context("a manifest lies in a folder")?.to_owned())
 }
 
 /// Names of the functions that a module of declarations calls.
-fn functions(source: &str, prefix: &str) -> BTreeSet<String> {
+pub(super) fn functions(source: &str, prefix: &str) -> BTreeSet<String> {
     let declared = source.split("fn ").skip(1).map(|rest| rest.split('(').next().unwrap_or_default().trim());
     declared
         .filter(|name| {
@@ -188,7 +188,7 @@ fn stand_in(folder: &Path, linked: &str, run: &str, functions: &BTreeSet<String>
     Ok(())
 }
 
-fn call(command: &mut Command) -> Result<()> {
+pub(super) fn call(command: &mut Command) -> Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
     let status = command.status().with_context(|| format!("{name} cannot be started"))?;
     ensure!(status.success(), "{name} failed; what it said is above");
