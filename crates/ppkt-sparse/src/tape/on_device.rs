@@ -12,6 +12,14 @@ use crate::norm_op::normalise_with;
 use crate::norm_tensor::{Backward, Gradients, Through, Used};
 use crate::{BatchNorm, Precision, SparseError, conv_grad};
 
+/// The same numbers in another type. For nothing candle asks a GPU for no threads at all, which its driver refuses.
+fn of_type(rows: &Tensor, dtype: DType) -> Result<Tensor> {
+    if rows.elem_count() == 0 {
+        return Tensor::zeros(rows.shape(), dtype, rows.device());
+    }
+    rows.to_dtype(dtype)
+}
+
 /// Tensors of one kind of numbers.
 #[derive(Debug)]
 pub(super) struct OnDevice {
@@ -68,7 +76,7 @@ impl Arithmetic for OnDevice {
     }
 
     fn features(&self, x: &Tensor) -> Result<Tensor> {
-        x.detach().to_dtype(self.numbers)?.contiguous()
+        of_type(&x.detach(), self.numbers)?.contiguous()
     }
 
     /// Lists of pairs are made on the device and nobody waits for their lengths, so this goes by sizes alone: voxels of
@@ -98,7 +106,7 @@ impl Arithmetic for OnDevice {
             return Ok((self.product(conv, x)?, None));
         }
         let exact = Self::run(conv, x, true)?;
-        Ok((exact.to_dtype(self.numbers)?, Some(exact)))
+        Ok((of_type(&exact, self.numbers)?, Some(exact)))
     }
 
     fn feature_gradient(
@@ -197,14 +205,14 @@ impl Arithmetic for OnDevice {
 impl InGraph for OnDevice {
     fn output(rows: Arc<Tensor>, exact: Option<Arc<Tensor>>, _: &Shape) -> Result<Output> {
         let rows = exact.unwrap_or(rows);
-        Ok(Output::Device(rows.to_dtype(DType::F32)?))
+        Ok(Output::Device(of_type(&rows, DType::F32)?))
     }
 
     fn with_gradient<T>(&self, grad: &Tensor, f: impl FnOnce(Held<'_, Self>) -> Result<T>) -> Result<T> {
-        f(Held::Own(grad.detach().to_dtype(self.numbers)?))
+        f(Held::Own(of_type(&grad.detach(), self.numbers)?))
     }
 
     fn input_gradient(&self, rows: Tensor, shape: &Shape) -> Result<Tensor> {
-        rows.to_dtype(DType::F32)?.reshape(shape)
+        of_type(&rows, DType::F32)?.reshape(shape)
     }
 }
