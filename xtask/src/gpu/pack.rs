@@ -109,6 +109,10 @@ impl Built {
         self.krate == "ppkt" && self.target.kind.iter().any(|k| k == "bin")
     }
 
+    pub(super) fn is_bench(&self) -> bool {
+        self.target.kind.iter().any(|k| k == "bench")
+    }
+
     /// Whether the sources of the target have a test whose name says that it is over devices.
     pub(super) fn is_over_devices(&self) -> Result<bool> {
         let is_unit = self.target.kind.iter().any(|k| k == "lib" || k == "bin");
@@ -202,7 +206,7 @@ pub(super) fn build(
 }
 
 /// Benches of devices, as crate and name: those whose name begins with `device`.
-fn benches(root: &Path) -> Result<Vec<(String, String)>> {
+pub(super) fn benches(root: &Path) -> Result<Vec<(String, String)>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(root.join("crates"))? {
         let folder = entry?.path();

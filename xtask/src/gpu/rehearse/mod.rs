@@ -25,7 +25,7 @@ use anyhow::{Context, Result, ensure};
 
 use self::program::Program;
 use self::stand_in::StandIn;
-use super::pack::{build, tests};
+use super::pack::{benches, build, tests};
 use super::toolkit::symlink;
 use super::{Kind, LIST, Packed};
 use crate::rules::Workspace;
@@ -39,6 +39,9 @@ pub(crate) struct Rehearse {
     /// The most rows that a test over devices takes (PPKT_DEVICE_ROWS)
     #[arg(long, value_name = "N", default_value_t = 2000)]
     rows: usize,
+    /// The benches too, with sizes divided by this: whether they run, never how fast a GPU is
+    #[arg(long, value_name = "N")]
+    benches: Option<usize>,
     /// Only makes the stand-ins and the executables, and prints the folder of the libraries
     #[arg(long)]
     build: bool,
@@ -52,7 +55,7 @@ impl Rehearse {
         let stand_in = StandIn::make(&root, &folder)?;
         println!("── the program and tests over devices, with CUDA");
         let stage = folder.join("stage");
-        executables(&root, &folder, &stand_in, &stage)?;
+        executables(&root, &folder, &stand_in, &stage, self.benches.is_some())?;
         if self.build {
             println!("{}", stand_in.lib().display());
             return Ok(());
@@ -65,6 +68,7 @@ impl Rehearse {
             .arg(&results)
             .arg("--from")
             .arg(&stage)
+            .args(["--divide", &self.benches.unwrap_or(1).to_string()])
             .arg("--set")
             .args(program::PRETRAINING)
             .env("LD_LIBRARY_PATH", stand_in.lib())
@@ -86,14 +90,23 @@ impl Rehearse {
 const PROGRAM: &str = "ppkt";
 
 /// Builds what `gpu pack` packs, and links it into a folder as an unpacked archive has it.
-fn executables(root: &Path, folder: &Path, stand_in: &StandIn, stage: &Path) -> Result<()> {
+fn executables(
+    root: &Path,
+    folder: &Path,
+    stand_in: &StandIn,
+    stage: &Path,
+    with_benches: bool,
+) -> Result<()> {
     let target = folder.join("build");
     let prepare = |command: &mut Command| {
         command.envs(stand_in.environment()).arg("--target-dir").arg(&target);
     };
     // An integration test of the program brings the program, with the same features as everything else.
-    let tests = [tests(root)?, vec!["--test".to_owned(), "program".to_owned()]].concat();
-    let tests: Vec<&str> = tests.iter().map(String::as_str).collect();
+    let mut arguments = [tests(root)?, vec!["--test".to_owned(), "program".to_owned()]].concat();
+    for (krate, bench) in benches(root)?.into_iter().filter(|_| with_benches) {
+        arguments.extend(["--package".to_owned(), krate, "--bench".to_owned(), bench]);
+    }
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let mut list = Vec::new();
     let _ = std::fs::remove_dir_all(stage);
     std::fs::create_dir_all(stage)?;
@@ -102,9 +115,11 @@ fn executables(root: &Path, folder: &Path, stand_in: &StandIn, stage: &Path) -> 
         list.push(Packed { kind, name });
         Ok(())
     };
-    for built in build(root, &tests, prepare)? {
+    for built in build(root, &arguments, prepare)? {
         if built.is_program() {
             put(Kind::Program, PROGRAM.to_owned(), built.path())?;
+        } else if built.is_bench() {
+            put(Kind::Bench, built.label(), built.path())?;
         } else if built.is_over_devices()? {
             put(Kind::Test, built.label(), built.path())?;
         }
