@@ -27,5 +27,5 @@ pub mod wgsl;
 pub use choice::DeviceChoice;
 pub use error::{DeviceError, remedy};
 pub use found::{Finding, findings};
-pub use open::{name, peak_bytes, send};
+pub use open::{name, peak_bytes, send, used_bytes};
 pub use timer::milliseconds;

@@ -55,6 +55,15 @@ pub fn peak_bytes(device: &Device) -> Option<u64> {
     }
 }
 
+/// The bytes of a GPU that this program has in use; none on the processor, and where it is not counted.
+pub fn used_bytes(device: &Device) -> Option<u64> {
+    match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(device) => crate::cuda::used_bytes(device),
+        _ => None,
+    }
+}
+
 /// The name under which a device is asked for: `cpu`, `cuda`, `cuda:1`, `metal`.
 pub fn name(device: &Device) -> String {
     match device.location() {

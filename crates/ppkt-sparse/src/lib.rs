@@ -59,5 +59,5 @@ pub use load::{LoadMode, LoadReport, ShapeMismatch};
 pub use norm::{BatchNorm, DEFAULT_BN_MOMENTUM};
 pub use ops::{add, cat, relu};
 pub use params::VarStore;
-pub use tape::{After, Layer, Tape, TapeSpan, TapeStep, TapeValue, tape_spans};
+pub use tape::{After, Layer, Recompute, Tape, TapeOptions, TapeSpan, TapeStep, TapeValue, tape_spans};
 pub use unit::unit_norm;

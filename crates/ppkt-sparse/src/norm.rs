@@ -129,11 +129,18 @@ impl BatchNorm {
             Ok(Statistics::RunningOnDevice { mean, var })
         } else if !train {
             Ok(Statistics::Running { mean: self.running_mean.to_vec1()?, var: self.running_var.to_vec1()? })
-        } else if rows < 2 {
-            Err(SparseError::TooFewRows { op: "batch norm", rows, stride })
         } else {
+            self.check_rows(rows, stride, train)?;
             Ok(Statistics::Batch)
         }
+    }
+
+    /// Whether so many rows are enough.
+    pub(crate) fn check_rows(&self, rows: usize, stride: u32, train: bool) -> Result<(), SparseError> {
+        if train && rows < 2 {
+            return Err(SparseError::TooFewRows { op: "batch norm", rows, stride });
+        }
+        Ok(())
     }
 
     /// What normalises `rows` rows on the processor, of a tensor of stride `stride`; moves the running statistics in

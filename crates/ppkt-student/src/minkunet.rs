@@ -2,8 +2,8 @@
 
 use candle_nn::VarBuilder;
 use ppkt_sparse::{
-    After, BatchNorm, ConvSpec, Pointwise, Precision, SparseConv3d, SparseConvTranspose3d, SparseError,
-    SparseTensor, Tape, TapeValue,
+    After, BatchNorm, ConvSpec, Pointwise, Precision, Recompute, SparseConv3d, SparseConvTranspose3d,
+    SparseError, SparseTensor, Tape, TapeOptions, TapeValue,
 };
 
 use crate::block::Stage;
@@ -118,7 +118,7 @@ impl MinkUNet {
     }
 
     /// The same network, which computes with numbers of another precision in [`Self::forward`] and [`Self::backbone`]:
-    /// see [`Tape::with_precision`]. Weights and results stay f32, and so does [`Self::folded`].
+    /// see [`TapeOptions::precision`]. Weights and results stay f32, and so does [`Self::folded`].
     ///
     /// # Errors
     /// As [`Precision::check_on`], of the device of the weights.
@@ -141,10 +141,43 @@ impl MinkUNet {
     /// # Errors
     /// [`StudentError::InputChannels`]; [`SparseError`]'s.
     pub fn forward(&self, x: &SparseTensor, train: bool) -> Result<SparseTensor, StudentError> {
+        self.forward_with(x, train, Recompute::default())
+    }
+
+    /// As [`Self::forward`], with a choice of what the backward pass computes again: the same bits, in less memory and
+    /// more time.
+    ///
+    /// # Errors
+    /// As [`Self::forward`].
+    pub fn forward_with(
+        &self,
+        x: &SparseTensor,
+        train: bool,
+        recompute: Recompute,
+    ) -> Result<SparseTensor, StudentError> {
         self.check_channels(x)?;
-        let (mut tape, y) = self.record(x, train)?;
+        let (mut tape, x) = Tape::with_options(x, self.options(train, recompute))?;
+        let y = self.record(&mut tape, x)?;
         let y = tape.unit(&[&y], &self.head, After::Nothing)?;
         Ok(tape.finish(y)?)
+    }
+
+    /// The most bytes that [`Self::forward_with`] in training and its backward pass have in use at one time, in addition
+    /// to the parameters and the input; the gradients of the parameters included. Nothing is computed but kernel maps
+    /// on the processor.
+    ///
+    /// # Errors
+    /// As [`Self::forward`].
+    pub fn training_memory(&self, x: &SparseTensor, recompute: Recompute) -> Result<usize, StudentError> {
+        self.check_channels(x)?;
+        let (mut tape, x) = Tape::that_counts(x, self.options(true, recompute))?;
+        let y = self.record(&mut tape, x)?;
+        let y = tape.unit(&[&y], &self.head, After::Nothing)?;
+        Ok(tape.bytes(y)?)
+    }
+
+    fn options(&self, train: bool, recompute: Recompute) -> TapeOptions {
+        TapeOptions { train, precision: self.precision, recompute }
     }
 
     /// The network for inference, every norm folded into its convolution: a snapshot of the present weights and running
@@ -203,7 +236,8 @@ impl MinkUNet {
     /// As [`Self::forward`].
     pub fn backbone(&self, x: &SparseTensor, train: bool) -> Result<SparseTensor, StudentError> {
         self.check_channels(x)?;
-        let (tape, y) = self.record(x, train)?;
+        let (mut tape, x) = Tape::with_options(x, self.options(train, Recompute::default()))?;
+        let y = self.record(&mut tape, x)?;
         Ok(tape.finish(y)?)
     }
 
@@ -223,21 +257,20 @@ impl MinkUNet {
     }
 
     /// Everything but the head, on a tape.
-    fn record(&self, x: &SparseTensor, train: bool) -> Result<(Tape, TapeValue), SparseError> {
-        let (mut tape, x) = Tape::with_precision(x, train, self.precision)?;
+    fn record(&self, tape: &mut Tape, x: TapeValue) -> Result<TapeValue, SparseError> {
         let mut y = tape.unit(&[&x], &self.stem, After::NormRelu(&self.stem_norm))?;
         let mut skips = Vec::with_capacity(self.down.len());
         for down in &self.down {
             let coarse = tape.unit(&[&y], &down.conv, After::NormRelu(&down.norm))?;
             skips.push(y);
-            y = down.stage.record(&mut tape, vec![coarse])?;
+            y = down.stage.record(tape, vec![coarse])?;
         }
         for up in &self.up {
             let fine = tape.unit(&[&y], &up.conv, After::NormRelu(&up.norm))?;
             let inputs = [fine].into_iter().chain(skips.pop()).collect();
-            y = up.stage.record(&mut tape, inputs)?;
+            y = up.stage.record(tape, inputs)?;
         }
-        Ok((tape, y))
+        Ok(y)
     }
 
     fn run(

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor, Var};
-use ppkt_sparse::{SparseTensor, VarStore};
+use ppkt_sparse::{Precision, Recompute, SparseTensor, VarStore};
 use ppkt_student::{MinkUNet, MinkUNetConfig};
 
 use common::{numbers, tiny, values, voxels};
@@ -215,4 +215,39 @@ fn a_tape_keeps_less_than_the_graph_of_layers() {
     let (tape, layers) = (most(Form::Tape), most(Form::Layers));
     assert!(tape.0 * 10 < layers.0 * 6, "kept after forward: {} and {} bytes", tape.0, layers.0);
     assert!(tape.1 * 10 < layers.1 * 6, "at most: {} and {} bytes", tape.1, layers.1);
+}
+
+/// A pass takes no more than what is counted beforehand, and not much less, whatever is computed again and in which numbers; and
+/// the more is computed again, the less it takes.
+#[test]
+fn memory_is_known_before_it_is_used() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let config =
+        MinkUNetConfig { arch: ppkt_student::Arch::MinkUNet18A, out_channels: 64, ..Default::default() };
+    for precision in Precision::ALL {
+        let store = VarStore::new(11);
+        let net = MinkUNet::new(&config, store.builder(&Device::Cpu)).unwrap();
+        let net = match net.with_precision(precision) {
+            Ok(net) => net,
+            Err(error) => {
+                println!("without {precision}: {error}");
+                continue;
+            }
+        };
+        let x = voxels(150, 2, 3);
+        let taken = Recompute::ALL.map(|recompute| {
+            let want = net.training_memory(&x, recompute).unwrap();
+            let before = NOW.load(Ordering::Relaxed);
+            MOST.store(before, Ordering::Relaxed);
+            let y = net.forward_with(&x, true, recompute).unwrap();
+            let loss = y.features().sum_all().unwrap();
+            let grads = ppkt_sparse::backward(&loss).unwrap();
+            let most = MOST.load(Ordering::Relaxed) - before;
+            drop(grads);
+            println!("{precision} {recompute:?}: {want} counted, {most} taken");
+            assert!(most <= want && want * 10 <= most * 12, "{precision} {recompute:?}: {want} for {most}");
+            most
+        });
+        assert!(taken[1] * 10 < taken[0] * 9, "{precision}: {taken:?}");
+    }
 }

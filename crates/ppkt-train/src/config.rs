@@ -19,9 +19,13 @@ pub struct PretrainConfig {
     pub seed: u64,
     /// Optimiser steps of the run.
     pub steps: u64,
-    /// Numbers that the 3D network is trained with: f32, or bf16 on a processor with avx512_bf16 (weights and all sums
-    /// stay f32). What is measured in between and at the end is computed in f32.
+    /// Numbers that the 3D network is trained with: f32, or bf16 on NVIDIA GPUs and processors with avx512_bf16 (weights and
+    /// all sums stay f32). What is measured in between and at the end is computed in f32.
     pub precision: Precision,
+    /// Memory that a step may have in use, such as `6GB`: of the GPU where the run is on one, otherwise of the process; 0
+    /// for no limit. Where a step would need more, its backward pass computes again what it would have kept, in about a
+    /// third more time and with the same results; where that does not suffice the run ends. Does not change results.
+    pub memory_limit: ByteSize,
     /// Where frames come from.
     pub data: DataConfig,
     /// How frames become batches.
@@ -50,6 +54,7 @@ impl Default for PretrainConfig {
             seed: 1,
             steps: 60_000,
             precision: Precision::F32,
+            memory_limit: ByteSize(0),
             data: DataConfig::default(),
             batch: BatchConfig::default(),
             teacher: TeacherConfig::default(),

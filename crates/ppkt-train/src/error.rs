@@ -11,6 +11,22 @@ pub enum TrainError {
     /// The configuration is wrong: nothing was run.
     #[error("{0}")]
     Config(String),
+    /// A step does not fit into the memory that it may have.
+    #[error(
+        "a step on {voxels} voxels needs {step} MiB beside the {in_use} MiB in use, more than memory_limit allows \
+         ({limit}), although convolutions are run again in the backward pass; use --precision bf16, fewer frames in a \
+         batch (and more batches in a step: optimizer.accumulate), larger voxels, or a higher limit"
+    )]
+    Memory {
+        /// What the run may have in use.
+        limit: ppkt_teacher::ByteSize,
+        /// What is in use before the step, MiB.
+        in_use: u64,
+        /// What the step needs at least, MiB.
+        step: u64,
+        /// Voxels of the batch.
+        voxels: usize,
+    },
     /// A dataset cannot be opened or a frame cannot be read.
     #[error("cannot read the data")]
     Data(#[from] ppkt_data::DataError),

@@ -10,6 +10,7 @@ mod error;
 mod features;
 mod inference;
 mod machine;
+mod memory;
 #[cfg(any(feature = "metal", test))]
 mod metal;
 mod metrics;

@@ -57,6 +57,9 @@ pub struct StepMetrics {
     /// The most memory of the GPU that was in use so far, MiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu_memory_mib: Option<u64>,
+    /// Whether convolutions were run again in the backward pass, so that the step kept to the memory limit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub convolutions_again: bool,
     /// Frames left out because they were damaged.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skipped: Vec<String>,
@@ -64,9 +67,14 @@ pub struct StepMetrics {
 
 /// Resident memory of this process in MiB, where the system tells it (Linux).
 pub(crate) fn resident_mib() -> Option<u64> {
+    resident_bytes().map(|bytes| bytes >> 20)
+}
+
+/// The same in bytes.
+pub(crate) fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
-    line.trim().trim_end_matches("kB").trim().parse::<u64>().ok().map(|kib| kib / 1024)
+    line.trim().trim_end_matches("kB").trim().parse::<u64>().ok().map(|kib| kib << 10)
 }
 
 /// The most memory of a GPU that was in use so far, MiB, where it is counted.

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use ppkt_data::{Batch, Coordinates, Pair};
-use ppkt_sparse::{LoadMode, SparseTensor, VarStore, rows_of_input};
+use ppkt_sparse::{LoadMode, Recompute, SparseTensor, VarStore, rows_of_input};
 use ppkt_student::{MinkUNet, MinkUNetConfig};
 use ppkt_teacher::{FeatureMap, Images, PixelRef, TeacherSpec, UpsampleProjection};
 
 use crate::config::PretrainConfig;
 use crate::error::{Result, TrainError};
 use crate::inference::Inference;
+use crate::memory::MemoryLimit;
 use crate::optimizer::{with_f32, within};
 use crate::rows_at::{RowIndex, rows_at};
 
@@ -29,6 +30,7 @@ pub struct Model {
     student_config: MinkUNetConfig,
     student: MinkUNet,
     projection: UpsampleProjection,
+    memory: MemoryLimit,
     /// The same tensors without a graph, for validation and pictures.
     frozen_student: MinkUNet,
     frozen_projection: UpsampleProjection,
@@ -96,8 +98,16 @@ impl Model {
         let (student, projection) = build(store.builder(device))?;
         let student = student.with_precision(config.precision)?;
         let (frozen_student, frozen_projection) = build(store.frozen(device))?;
-        let device = device.clone();
-        Ok(Self { store, device, student_config, student, projection, frozen_student, frozen_projection })
+        Ok(Self {
+            store,
+            device: device.clone(),
+            student_config,
+            student,
+            projection,
+            memory: MemoryLimit::new(config.memory_limit, device)?,
+            frozen_student,
+            frozen_projection,
+        })
     }
 
     /// Where the networks are.
@@ -120,11 +130,16 @@ impl Model {
     /// # Shapes
     /// `[N, D]`, rows in the order of `voxels`; not normalised.
     pub fn voxel_embeddings(&self, voxels: &SparseTensor, pass: Pass) -> Result<Tensor> {
-        let embedded = match pass {
-            Pass::Train => self.student.forward(voxels, true)?,
-            Pass::Infer => self.frozen_student.forward(voxels, false)?,
-        };
-        Ok(embedded.features().clone())
+        match pass {
+            Pass::Train => Ok(self.train_voxels(voxels)?.0),
+            Pass::Infer => Ok(self.frozen_student.forward(voxels, false)?.features().clone()),
+        }
+    }
+
+    /// As [`Self::voxel_embeddings`] in training, and what the backward pass computes again.
+    pub(crate) fn train_voxels(&self, voxels: &SparseTensor) -> Result<(Tensor, Recompute)> {
+        let recompute = self.memory.recompute(&self.student, voxels)?;
+        Ok((self.student.forward_with(voxels, true, recompute)?.features().clone(), recompute))
     }
 
     /// Embeddings of the points of `pairs`, `[M, D]`, from those of all voxels.

@@ -9,6 +9,7 @@ use candle_core::Device;
 use candle_core::backprop::GradStore;
 use ppkt_data::{Loader, Pair};
 use ppkt_objective::{Embeddings, Loss, Objective, ObjectiveError, sample_without_replacement};
+use ppkt_sparse::Recompute;
 use ppkt_teacher::{CacheReport, FeatureCache, FeatureMap, Teacher};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -137,6 +138,7 @@ fn forgive(config: &PretrainConfig, there: &mut PretrainConfig) {
     there.checkpoint = config.checkpoint.clone();
     there.pictures = config.pictures.clone();
     there.teacher.cache_limit = config.teacher.cache_limit;
+    there.memory_limit = config.memory_limit;
     // Where maps are kept does not matter, but whether they are does: it rounds them.
     if !there.teacher.cache.is_empty() && !config.teacher.cache.is_empty() {
         there.teacher.cache.clone_from(&config.teacher.cache);
@@ -296,7 +298,8 @@ impl Run<'_> {
         let rows = input.rows(&pairs)?;
         let pixel = self.model.at_pixels(&map, &pairs, Pass::Train)?;
         watch.lap(&mut seconds.objective);
-        let voxels = self.model.voxel_embeddings(&input.voxels, Pass::Train)?;
+        let (voxels, recompute) = self.model.train_voxels(&input.voxels)?;
+        line.convolutions_again |= recompute == Recompute::Convolutions;
         watch.lap(&mut seconds.student);
         let point = rows_at(&voxels, &rows)?;
         let loss = match self.objective.loss(&Embeddings { point, pixel }) {

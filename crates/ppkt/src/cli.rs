@@ -119,10 +119,15 @@ pub(crate) struct Pretrain {
     /// Continue the run of --out from its newest checkpoint; recipe and settings are its own.
     #[arg(long)]
     pub(crate) resume: bool,
-    /// Numbers that the 3D network is trained with: f32, or bf16, about half the time on a processor with avx512_bf16
-    /// [default: the recipe's, f32].
+    /// Numbers that the 3D network is trained with: f32, or bf16, faster and in half the memory on NVIDIA GPUs and on
+    /// processors with avx512_bf16 [default: the recipe's, f32].
     #[arg(long, value_name = "PRECISION")]
     pub(crate) precision: Option<Precision>,
+    /// Memory that a training step may have in use, such as 6GB (of the GPU where it runs on one): beyond that the backward
+    /// pass computes again what it would have kept, which takes more time and gives the same results [default: the
+    /// recipe's, none].
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) memory_limit: Option<String>,
     /// Set a value of the recipe, such as optimizer.lr=0.1; may be repeated, or given several.
     #[arg(long, value_name = "KEY=VALUE", num_args = 1..)]
     pub(crate) set: Vec<String>,
@@ -190,10 +195,15 @@ pub(crate) struct Finetune {
     /// Continue the run of --out from its newest checkpoint; recipe and settings are its own.
     #[arg(long)]
     pub(crate) resume: bool,
-    /// Numbers that the 3D network is trained with: f32, or bf16, about half the time on a processor with avx512_bf16
-    /// [default: the recipe's, f32].
+    /// Numbers that the 3D network is trained with: f32, or bf16, faster and in half the memory on NVIDIA GPUs and on
+    /// processors with avx512_bf16 [default: the recipe's, f32].
     #[arg(long, value_name = "PRECISION")]
     pub(crate) precision: Option<Precision>,
+    /// Memory that a training step may have in use, such as 6GB (of the GPU where it runs on one): beyond that the backward
+    /// pass computes again what it would have kept, which takes more time and gives the same results [default: the
+    /// recipe's, none].
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) memory_limit: Option<String>,
     /// Set a value of the recipe, such as optimizer.lr=0.1; may be repeated, or given several.
     #[arg(long, value_name = "KEY=VALUE", num_args = 1..)]
     pub(crate) set: Vec<String>,
@@ -244,10 +254,15 @@ pub(crate) struct BenchLabels {
     /// Continue the comparison of --out; recipe and settings are its own.
     #[arg(long)]
     pub(crate) resume: bool,
-    /// Numbers that the 3D network is trained with: f32, or bf16, about half the time on a processor with avx512_bf16
-    /// [default: the recipe's, f32].
+    /// Numbers that the 3D network is trained with: f32, or bf16, faster and in half the memory on NVIDIA GPUs and on
+    /// processors with avx512_bf16 [default: the recipe's, f32].
     #[arg(long, value_name = "PRECISION")]
     pub(crate) precision: Option<Precision>,
+    /// Memory that a training step may have in use, such as 6GB (of the GPU where it runs on one): beyond that the backward
+    /// pass computes again what it would have kept, which takes more time and gives the same results [default: the
+    /// recipe's, none].
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) memory_limit: Option<String>,
     /// Set a value of the recipe, such as seeds=[1,2,3] or finetune.steps=500.
     #[arg(long, value_name = "KEY=VALUE", num_args = 1..)]
     pub(crate) set: Vec<String>,

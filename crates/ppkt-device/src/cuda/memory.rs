@@ -19,19 +19,22 @@ pub(super) fn keep_freed(context: &CudaContext) -> Result<(), DriverError> {
 }
 
 /// The most bytes that were in use at one time since the program began, where the driver counts them.
-#[expect(unsafe_code, reason = "pools of memory are reached through the driver's C interface alone")]
 pub(super) fn peak(context: &CudaContext) -> Result<u64, DriverError> {
-    let mut peak = 0u64;
+    number(context, Attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH)
+}
+
+/// The bytes that are in use, where the driver counts them.
+pub(super) fn used(context: &CudaContext) -> Result<u64, DriverError> {
+    number(context, Attribute::CU_MEMPOOL_ATTR_USED_MEM_CURRENT)
+}
+
+#[expect(unsafe_code, reason = "pools of memory are reached through the driver's C interface alone")]
+fn number(context: &CudaContext, attribute: Attribute) -> Result<u64, DriverError> {
+    let mut number = 0u64;
     let pool = pool(context)?;
-    // SAFETY: as above.
-    unsafe {
-        result::mem_pool::get_attribute(
-            pool,
-            Attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH,
-            (&raw mut peak).cast(),
-        )
-    }?;
-    Ok(peak)
+    // SAFETY: as above, for the attributes that this is called with.
+    unsafe { result::mem_pool::get_attribute(pool, attribute, (&raw mut number).cast()) }?;
+    Ok(number)
 }
 
 #[expect(unsafe_code, reason = "pools of memory are reached through the driver's C interface alone")]

@@ -58,8 +58,17 @@ pub(crate) fn milliseconds<T>(
 
 /// The most bytes of a GPU that this program had in use at one time, where the driver counts them.
 pub(crate) fn peak_bytes(device: &CudaDevice) -> Option<u64> {
+    counted(device, memory::peak)
+}
+
+/// The bytes of a GPU that this program has in use, where the driver counts them.
+pub(crate) fn used_bytes(device: &CudaDevice) -> Option<u64> {
+    counted(device, memory::used)
+}
+
+fn counted(device: &CudaDevice, count: impl Fn(&CudaContext) -> Result<u64, DriverError>) -> Option<u64> {
     let stream = device.cuda_stream();
-    stream.context().has_async_alloc().then(|| memory::peak(stream.context()).ok()).flatten()
+    stream.context().has_async_alloc().then(|| count(stream.context()).ok()).flatten()
 }
 
 /// The number of GPUs that the driver shows, where there is a driver.

@@ -177,6 +177,17 @@ impl Convolution {
     }
 }
 
+/// About how many pairs a convolution has, by sizes alone: on a GPU the lists of pairs are made there, and nobody waits
+/// for their lengths. Voxels of a surface have about `K^(2/3)` of `K` neighbours.
+pub(super) fn pairs_by_size(conv: &Convolution) -> usize {
+    let spec = conv.map.spec();
+    match conv.direction {
+        _ if spec.kernel == spec.stride => conv.map.n_fine(),
+        Direction::ToCoarse => conv.rows() * spec.kernel * spec.kernel,
+        Direction::ToFine => conv.map.n_coarse() * spec.kernel * spec.kernel,
+    }
+}
+
 /// Rows that a convolution reads, several of them side by side.
 pub(super) struct Part<'a, A: Arithmetic> {
     pub(super) rows: A::View<'a>,

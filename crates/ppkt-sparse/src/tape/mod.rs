@@ -13,6 +13,7 @@
 //! | `arithmetic.rs` | the operations that a tape is made of |
 //! | `host.rs` | those of the processor, of f32 or of bf16 |
 //! | `on_device.rs` | those on tensors of a GPU |
+//! | `counting.rs` | those that only count their memory |
 //! | `recorder.rs` | forward |
 //! | `record.rs` | what is kept, and how the rest is found again |
 //! | `backward.rs` | gradients |
@@ -21,6 +22,7 @@
 
 mod arithmetic;
 mod backward;
+mod counting;
 mod graph;
 mod host;
 mod on_device;
@@ -39,7 +41,8 @@ use crate::layers::Parts;
 use crate::{
     BatchNorm, Pointwise, Precision, SparseConv3d, SparseConvTranspose3d, SparseError, SparseTensor,
 };
-use arithmetic::{Arithmetic, InGraph};
+use arithmetic::{Arithmetic, InGraph, pairs_by_size};
+use counting::Counting;
 use host::Host;
 use on_device::OnDevice;
 use recorder::{Recorder, Then, Value};
@@ -115,6 +118,25 @@ trait Recording {
     ) -> Result<TapeValue, SparseError>;
 
     fn finish(self: Box<Self>, y: TapeValue) -> Result<SparseTensor, SparseError>;
+
+    fn bytes(self: Box<Self>, y: TapeValue) -> Result<usize, SparseError>;
+}
+
+fn unit<A: Arithmetic>(
+    tape: &mut Recorder<A>,
+    inputs: &[&TapeValue],
+    parts: Parts<'_>,
+    after: After<'_>,
+) -> Result<TapeValue, SparseError> {
+    let inputs = inputs.iter().map(|x| x.of()).collect::<Result<Vec<_>, _>>()?;
+    let residual = after.residual().map(TapeValue::of).transpose()?;
+    let then = Then { norm: after.norm(), residual, relu: after.relu() };
+    Ok(TapeValue::new(tape.unit(&inputs, parts, then)?))
+}
+
+/// The value alone, so that the result's memory becomes the tensor's where nobody else has it.
+fn last<A: Arithmetic>(y: TapeValue) -> Result<Value<A>, SparseError> {
+    y.of::<A>().cloned()
 }
 
 impl<A: InGraph> Recording for Recorder<A> {
@@ -124,18 +146,68 @@ impl<A: InGraph> Recording for Recorder<A> {
         parts: Parts<'_>,
         after: After<'_>,
     ) -> Result<TapeValue, SparseError> {
-        let inputs = inputs.iter().map(|x| x.of()).collect::<Result<Vec<_>, _>>()?;
-        let residual = after.residual().map(TapeValue::of).transpose()?;
-        let then = Then { norm: after.norm(), residual, relu: after.relu() };
-        Ok(TapeValue::new(self.unit(&inputs, parts, then)?))
+        unit(self, inputs, parts, after)
     }
 
     fn finish(self: Box<Self>, y: TapeValue) -> Result<SparseTensor, SparseError> {
-        let value = y.of::<A>()?.clone();
-        // The result's memory becomes the tensor's where nobody else has the value.
-        drop(y);
-        (*self).finish(value)
+        (*self).finish(last(y)?)
     }
+
+    fn bytes(self: Box<Self>, _: TapeValue) -> Result<usize, SparseError> {
+        Err(candle_core::Error::msg("tape: it computes, and does not count; begin it with Tape::that_counts")
+            .into())
+    }
+}
+
+/// A tape that computes nothing.
+struct Counter(Recorder<Counting>);
+
+impl Recording for Counter {
+    fn unit(
+        &mut self,
+        inputs: &[&TapeValue],
+        parts: Parts<'_>,
+        after: After<'_>,
+    ) -> Result<TapeValue, SparseError> {
+        unit(&mut self.0, inputs, parts, after)
+    }
+
+    fn finish(self: Box<Self>, _: TapeValue) -> Result<SparseTensor, SparseError> {
+        Err(candle_core::Error::msg("tape: it counts, and has no result; begin it with Tape::new").into())
+    }
+
+    fn bytes(self: Box<Self>, y: TapeValue) -> Result<usize, SparseError> {
+        Ok(self.0.bytes(last(y)?)?)
+    }
+}
+
+/// What a tape computes again in the backward pass instead of keeping it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Recompute {
+    /// Norms, and convolutions that cost no more than some passes over memory.
+    #[default]
+    Cheap,
+    /// Every convolution: of a residual block only its end is kept. Takes about a third more time.
+    Convolutions,
+}
+
+impl Recompute {
+    /// All, from the one that keeps most.
+    pub const ALL: [Self; 2] = [Self::Cheap, Self::Convolutions];
+}
+
+/// How a tape computes. Whatever is chosen beside `train` and `precision`, results and gradients have the same bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TapeOptions {
+    /// Whether norms go by the batch, and move their running statistics, or by the running statistics.
+    pub train: bool,
+    /// The numbers of features and of their gradients.
+    ///
+    /// In bf16 the input, the result of each convolution, of each norm, and the gradients of all of them are rounded
+    /// once; parameters and their gradients, sums, moments, and the result of a last layer without a norm are f32.
+    pub precision: Precision,
+    /// What is not kept for the backward pass.
+    pub recompute: Recompute,
 }
 
 /// The convolution of a unit.
@@ -208,40 +280,44 @@ impl<'a> Layer<'a> {
 }
 
 impl Tape {
-    /// A tape that begins with `x`, and `x` on it. `train` is the norms': by the batch, or by the running statistics.
+    /// A tape that begins with `x`, and `x` on it, in f32. `train` is the norms': by the batch, or by the running
+    /// statistics.
     ///
     /// # Errors
     /// [`SparseError::Simd`]; candle's.
     pub fn new(x: &SparseTensor, train: bool) -> Result<(Self, TapeValue), SparseError> {
-        Self::with_precision(x, train, Precision::F32)
+        Self::with_options(x, TapeOptions { train, ..TapeOptions::default() })
     }
 
-    /// As [`Self::new`], with features and their gradients of a precision of one's choice.
-    ///
-    /// In bf16 the input, the result of each convolution, of each norm, and the gradients of all of them are rounded
-    /// once; parameters and their gradients, sums, moments, and the result of a last layer without a norm are f32.
+    /// As [`Self::new`], with everything that there is to choose.
     ///
     /// # Errors
     /// As [`Precision::check_on`]; candle's.
-    pub fn with_precision(
-        x: &SparseTensor,
-        train: bool,
-        precision: Precision,
-    ) -> Result<(Self, TapeValue), SparseError> {
+    pub fn with_options(x: &SparseTensor, options: TapeOptions) -> Result<(Self, TapeValue), SparseError> {
         fn begin<A: InGraph>(
             arithmetic: A,
             x: &SparseTensor,
-            train: bool,
+            options: TapeOptions,
         ) -> Result<(Tape, TapeValue), SparseError> {
-            let (tape, x) = Recorder::new(arithmetic, x, train)?;
+            let (tape, x) = Recorder::new(arithmetic, x, options.train, options.recompute)?;
             Ok((Tape(Box::new(tape)), TapeValue::new(x)))
         }
         let device = x.features().device();
-        match precision {
-            _ if !device.is_cpu() => begin(OnDevice::new(precision, device)?, x, train),
-            Precision::F32 => begin(Host::<f32>::new()?, x, train),
-            Precision::Bf16 => begin(Host::<bf16>::new()?, x, train),
+        match options.precision {
+            precision if !device.is_cpu() => begin(OnDevice::new(precision, device)?, x, options),
+            Precision::F32 => begin(Host::<f32>::new()?, x, options),
+            Precision::Bf16 => begin(Host::<bf16>::new()?, x, options),
         }
+    }
+
+    /// A tape that computes nothing, and counts the memory that [`Self::with_options`] would take: see
+    /// [`Self::bytes`]. It changes no running statistics.
+    ///
+    /// # Errors
+    /// candle's.
+    pub fn that_counts(x: &SparseTensor, options: TapeOptions) -> Result<(Self, TapeValue), SparseError> {
+        let (tape, x) = Recorder::counting(x, options)?;
+        Ok((Self(Box::new(Counter(tape))), TapeValue::new(x)))
     }
 
     /// A convolution of `inputs` side by side and what follows it.
@@ -268,5 +344,15 @@ impl Tape {
     /// candle's.
     pub fn finish(self, y: TapeValue) -> Result<SparseTensor, SparseError> {
         self.0.finish(y)
+    }
+
+    /// The most bytes that a tape which ends with `y` has in use at one time, forward and backward, its result and the
+    /// gradients of parameters and input included; not the parameters, nor the input. Of a tape [that
+    /// counts](Self::that_counts).
+    ///
+    /// # Errors
+    /// candle's, of a tape that computes.
+    pub fn bytes(self, y: TapeValue) -> Result<usize, SparseError> {
+        self.0.bytes(y)
     }
 }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Result, Shape, Tensor};
 
-use super::OP;
 use super::arithmetic::{Arithmetic, Convolution, Held, InGraph, Norm, NormGradients, Output, Part};
-use crate::conv::{Conv, Direction};
+use super::{OP, pairs_by_size};
+use crate::conv::Conv;
 use crate::dense::cat_rows;
 use crate::norm_op::normalise_with;
 use crate::norm_tensor::{Backward, Gradients, Through, Used};
@@ -79,18 +79,8 @@ impl Arithmetic for OnDevice {
         of_type(&x.detach(), self.numbers)?.contiguous()
     }
 
-    /// Lists of pairs are made on the device and nobody waits for their lengths, so this goes by sizes alone: voxels of
-    /// a surface have about `K^(2/3)` of `K` neighbours.
     fn pairs(&self, conv: &Convolution) -> usize {
-        let spec = conv.map.spec();
-        if spec.kernel == spec.stride {
-            return conv.map.n_fine();
-        }
-        let neighbours = spec.kernel * spec.kernel;
-        match conv.direction {
-            Direction::ToCoarse => conv.rows() * neighbours,
-            Direction::ToFine => conv.map.n_coarse() * neighbours,
-        }
+        pairs_by_size(conv)
     }
 
     fn product(&self, conv: &Convolution, x: &[Part<'_, Self>]) -> Result<Tensor> {

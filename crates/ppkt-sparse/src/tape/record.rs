@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
 
+use super::Recompute;
 use super::arithmetic::{Arithmetic, Convolution, Norm, Part};
 use super::recorder::Value;
 use super::spans::{TapeStep, timed};
@@ -12,8 +13,9 @@ use super::spans::{TapeStep, timed};
 /// need over a thousand.
 const CHEAP: usize = 256;
 
-/// Residual sums that are found again in a row; with one, every second one is kept.
-const MOST_SUMS: usize = 1;
+/// Steps back, of those that [`Recompute`] counts, that are found again in a row: with one residual sum every second one
+/// is kept, with one convolution the end of each block of two.
+const MOST_STEPS: usize = 1;
 
 /// One unit.
 pub(super) struct Node<A: Arithmetic> {
@@ -31,8 +33,8 @@ pub(super) struct Node<A: Arithmetic> {
     pub(super) y: Option<Arc<A::Rows>>,
     /// Whether `y` stays until the unit's own turn.
     pub(super) keeps_y: bool,
-    /// Residual sums that have to be found before `y` is, its own included.
-    sums: usize,
+    /// Steps that have to be found before `y` is, its own included; see [`Record::steps`].
+    steps: usize,
 }
 
 impl<A: Arithmetic> Node<A> {
@@ -47,7 +49,7 @@ impl<A: Arithmetic> Node<A> {
             z: None,
             y: None,
             keeps_y: false,
-            sums: 0,
+            steps: 0,
         }
     }
 
@@ -69,8 +71,8 @@ impl<A: Arithmetic> Node<A> {
     }
 }
 
-/// Whether what is found again stays until it is freed, or is there for its one reader only: a convolution that is run
-/// again on the way to another value is too much to lie about.
+/// Whether what is found again stays until it is freed, or is there for its one reader only: a cheap convolution that is
+/// run again on the way to another value is too much to lie about.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Stays {
     Yes,
@@ -81,6 +83,7 @@ enum Stays {
 /// `i`.
 pub(super) struct Record<A: Arithmetic> {
     pub(super) arithmetic: Arc<A>,
+    recompute: Recompute,
     pub(super) input: Arc<A::Rows>,
     pub(super) input_needs: bool,
     pub(super) nodes: Vec<Node<A>>,
@@ -89,8 +92,8 @@ pub(super) struct Record<A: Arithmetic> {
 }
 
 impl<A: Arithmetic> Record<A> {
-    pub(super) fn new(arithmetic: A, input: Arc<A::Rows>, input_needs: bool) -> Self {
-        Self { arithmetic: Arc::new(arithmetic), input, input_needs, nodes: Vec::new(), end: 0 }
+    pub(super) fn new(arithmetic: A, recompute: Recompute, input: Arc<A::Rows>, input_needs: bool) -> Self {
+        Self { arithmetic: Arc::new(arithmetic), recompute, input, input_needs, nodes: Vec::new(), end: 0 }
     }
 
     /// Whether a value has a gradient.
@@ -120,13 +123,30 @@ impl<A: Arithmetic> Record<A> {
         if node.needs {
             inputs.iter().copied().chain(residual).for_each(|value| self.keep(value));
         }
-        if let Some(residual) = residual {
-            node.sums = 1 + residual.id.checked_sub(1).map_or(0, |r| self.nodes[r].sums);
-        }
         node.inputs = inputs.iter().map(|x| (x.id, x.channels)).collect();
         node.residual = residual.map(|r| r.id);
+        node.steps = self.steps(&node);
         self.nodes.push(node);
         self.nodes.len()
+    }
+
+    /// Whether the result of a unit's convolution stays for the backward pass.
+    pub(super) fn keeps_z(&self, node: &Node<A>) -> bool {
+        self.recompute == Recompute::Cheap && !node.is_cheap(&self.arithmetic)
+    }
+
+    /// How far it is from what is kept to the result of a new unit: in residual sums, or in convolutions where these are
+    /// run again too.
+    fn steps(&self, node: &Node<A>) -> usize {
+        let of = |id: usize| id.checked_sub(1).map_or(0, |unit| self.nodes[unit].steps);
+        let residual = node.residual.map_or(0, of);
+        match self.recompute {
+            Recompute::Cheap => residual + usize::from(node.residual.is_some()),
+            Recompute::Convolutions => {
+                let inputs = node.inputs.iter().map(|&(input, _)| of(input)).sum::<usize>();
+                residual + inputs + usize::from(!node.is_cheap(&self.arithmetic))
+            }
+        }
     }
 
     /// Keeps a value that is read, if it cannot be found again, or only by way of many others.
@@ -135,8 +155,8 @@ impl<A: Arithmetic> Record<A> {
             return;
         }
         let node = &mut self.nodes[value.id - 1];
-        if !node.is_found_again() || node.sums > MOST_SUMS {
-            (node.y, node.keeps_y, node.sums) = (Some(value.rows.clone()), true, 0);
+        if !node.is_found_again() || node.steps > MOST_STEPS {
+            (node.y, node.keeps_y, node.steps) = (Some(value.rows.clone()), true, 0);
         }
     }
 
@@ -158,7 +178,9 @@ impl<A: Arithmetic> Record<A> {
         }
         let residual = self.nodes[unit].residual.map(|r| self.find(r, Stays::No)).transpose()?;
         let passing = match (stays, &self.nodes[unit].z) {
-            (Stays::No, None) => Some(self.convolution(id, Stays::No)?),
+            (Stays::No, None) if self.nodes[unit].is_cheap(&self.arithmetic) => {
+                Some(self.convolution(id, Stays::No)?)
+            }
             _ => None,
         };
         if passing.is_none() {

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use candle_core::{Shape, Tensor};
 
-use super::OP;
 use super::arithmetic::{Arithmetic, Convolution, InGraph, Norm, Part};
 use super::record::{Node, Record};
 use super::spans::{TapeStep, timed};
+use super::{OP, Recompute};
 use crate::conv::{Direction, check_weight, downwards, upwards};
 use crate::layers::Parts;
 use crate::{BatchNorm, CoordinateManager, SparseError, SparseTensor};
@@ -52,10 +52,15 @@ pub(super) struct Then<'a, A: Arithmetic> {
 }
 
 impl<A: Arithmetic> Recorder<A> {
-    pub(super) fn new(arithmetic: A, x: &SparseTensor, train: bool) -> Result<(Self, Value<A>), SparseError> {
+    pub(super) fn new(
+        arithmetic: A,
+        x: &SparseTensor,
+        train: bool,
+        recompute: Recompute,
+    ) -> Result<(Self, Value<A>), SparseError> {
         let features = x.features().contiguous()?;
         let rows = Arc::new(arithmetic.features(&features)?);
-        let record = Record::new(arithmetic, rows.clone(), features.track_op());
+        let record = Record::new(arithmetic, recompute, rows.clone(), features.track_op());
         let input = Value { id: 0, rows, exact: None, channels: x.channels(), stride: x.stride() };
         Ok((Self { manager: x.manager().clone(), features, train, record }, input))
     }
@@ -111,7 +116,7 @@ impl<A: Arithmetic> Recorder<A> {
                 let (residual, relu) = (then.residual.map(|r| A::view(&r.rows)), node.relu);
                 let parameters = node.parameters().chain(&norm.parameters);
                 let tracked = self.record.needs_gradient(parameters, inputs, then.residual);
-                let y = if tracked && !node.is_cheap(arithmetic) {
+                let y = if tracked && self.record.keeps_z(&node) {
                     let again = || arithmetic.normalise(A::view(&z), &norm, residual, relu);
                     let y = timed(id, TapeStep::Norm, again)?;
                     node.z = Some(z);

@@ -2,6 +2,7 @@
 
 use candle_core::{Device, Tensor, Var};
 
+use super::Recompute;
 use super::arithmetic::InGraph;
 use super::host::Host;
 use super::on_device::OnDevice;
@@ -42,11 +43,16 @@ impl Network {
         }
     }
 
-    fn run<A: InGraph>(&self, arithmetic: A, x: &SparseTensor, train: bool) -> Result<Tensor, SparseError> {
+    fn run<A: InGraph>(
+        &self,
+        arithmetic: A,
+        x: &SparseTensor,
+        (train, recompute): (bool, Recompute),
+    ) -> Result<Tensor, SparseError> {
         fn relu<A: InGraph>(norm: &BatchNorm) -> Then<'_, A> {
             Then { norm: Some(norm), residual: None, relu: true }
         }
-        let (mut tape, x) = Recorder::new(arithmetic, x, train)?;
+        let (mut tape, x) = Recorder::new(arithmetic, x, train, recompute)?;
         let fine = tape.unit(&[&x], self.stem.0.parts(), relu(&self.stem.1))?;
         let mut y = tape.unit(&[&fine], self.down.0.parts(), relu(&self.down.1))?;
         // The same weights again and again: sums of residual sums.
@@ -74,14 +80,14 @@ fn values(t: &Tensor) -> Vec<f32> {
 }
 
 /// Scores, gradients of the input and of all parameters, and running statistics.
-fn pass<A: InGraph>(arithmetic: A, train: bool) -> Vec<Vec<f32>> {
+fn pass<A: InGraph>(arithmetic: A, how: (bool, Recompute)) -> Vec<Vec<f32>> {
     let store = VarStore::new(4);
     let network = Network::new(&store);
     let coords: Vec<[i32; 4]> = (0..900).map(|i| [i / 450, i % 15, i / 15 % 30, (i * i) % 5 / 3]).collect();
     let features = Var::from_vec(numbers(900 * 3), (900, 3), &Device::Cpu).unwrap();
     let (x, rows) = SparseTensor::new(&coords, features.as_tensor().clone()).unwrap();
     assert_eq!(rows.len(), 900);
-    let y = network.run(arithmetic, &x, train).unwrap();
+    let y = network.run(arithmetic, &x, how).unwrap();
     let target = Tensor::from_vec(numbers(y.elem_count()), y.shape(), &Device::Cpu).unwrap();
     let grads = (&y * target).unwrap().sum_all().unwrap().backward().unwrap();
     let mut all = vec![values(&y), values(grads.get(&features).unwrap())];
@@ -93,17 +99,28 @@ fn pass<A: InGraph>(arithmetic: A, train: bool) -> Vec<Vec<f32>> {
 
 #[test]
 fn tensors_give_what_arrays_give() {
-    for train in [true, false] {
-        let arrays = pass(Host::<f32>::new().unwrap(), train);
-        let tensors = pass(OnDevice::new(Precision::F32, &Device::Cpu).unwrap(), train);
+    for how in [(true, Recompute::Cheap), (false, Recompute::Cheap), (true, Recompute::Convolutions)] {
+        let arrays = pass(Host::<f32>::new().unwrap(), how);
+        let tensors = pass(OnDevice::new(Precision::F32, &Device::Cpu).unwrap(), how);
         assert_eq!(arrays.len(), tensors.len());
         assert_eq!(arrays[0], tensors[0], "the same operations in the same order");
         for (i, (arrays, tensors)) in arrays.iter().zip(&tensors).enumerate() {
             let largest = arrays.iter().fold(0f32, |m, v| m.max(v.abs()));
-            assert!(largest > 0.0 || !train, "number {i} is all zeros");
+            assert!(largest > 0.0 || !how.0, "number {i} is all zeros");
             for (a, t) in arrays.iter().zip(tensors) {
-                assert!((a - t).abs() <= 1e-5 * largest, "number {i}, train {train}: {a} and {t}");
+                assert!((a - t).abs() <= 1e-5 * largest, "number {i}, {how:?}: {a} and {t}");
             }
         }
+    }
+}
+
+#[test]
+fn what_is_computed_again_has_the_same_bits() {
+    for train in [true, false] {
+        let [kept, again] = Recompute::ALL.map(|how| pass(Host::<f32>::new().unwrap(), (train, how)));
+        assert_eq!(kept, again);
+        let on_device = || OnDevice::new(Precision::F32, &Device::Cpu).unwrap();
+        let [kept, again] = Recompute::ALL.map(|how| pass(on_device(), (train, how)));
+        assert_eq!(kept, again);
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ppkt_data::{CloudConfig, DataUris, Dataset, LabelConfig, Split, Subset, keep_back};
 use ppkt_sparse::Precision;
 use ppkt_student::Arch;
+use ppkt_teacher::ByteSize;
 use serde::{Deserialize, Serialize};
 
 use crate::config::CheckpointConfig;
@@ -21,9 +22,13 @@ pub struct FinetuneConfig {
     pub seed: u64,
     /// Optimiser steps of the run.
     pub steps: u64,
-    /// Numbers that the 3D network is trained with: f32, or bf16 on a processor with avx512_bf16 (weights and all sums
-    /// stay f32). What is measured in between and at the end is computed in f32.
+    /// Numbers that the 3D network is trained with: f32, or bf16 on NVIDIA GPUs and processors with avx512_bf16 (weights and
+    /// all sums stay f32). What is measured in between and at the end is computed in f32.
     pub precision: Precision,
+    /// Memory that a step may have in use, such as `6GB`: of the GPU where the run is on one, otherwise of the process; 0
+    /// for no limit. Where a step would need more, its backward pass computes again what it would have kept, in about a
+    /// third more time and with the same results; where that does not suffice the run ends. Does not change results.
+    pub memory_limit: ByteSize,
     /// Where training begins: a run folder or a .safetensors file; empty for random weights ("from scratch").
     pub from: String,
     /// What becomes of the layers before the head.
@@ -58,6 +63,7 @@ impl Default for FinetuneConfig {
             seed: 1,
             steps: 2_000,
             precision: Precision::F32,
+            memory_limit: ByteSize(0),
             from: String::new(),
             trunk: Trunk::Trained,
             data: FinetuneDataConfig::default(),

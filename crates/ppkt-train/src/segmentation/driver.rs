@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use candle_core::Device;
 use candle_core::backprop::GradStore;
-use candle_core::{Device, Tensor};
 use ppkt_data::{
     DataError, Dataset, LabelledBatch, LabelledFrame, LabelledFrames, Loader, RememberedClouds, Subset,
 };
 use ppkt_objective::{ClassLoss, ObjectiveError, SegmentationLoss};
+use ppkt_sparse::Recompute;
 use serde::{Deserialize, Serialize};
 
 use super::config::{ClassWeights, FinetuneConfig, TrainingFrames};
@@ -69,6 +70,9 @@ pub struct FinetuneMetrics {
     /// The most memory of the GPU that was in use so far, MiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu_memory_mib: Option<u64>,
+    /// Whether convolutions were run again in the backward pass, so that the step kept to the memory limit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub convolutions_again: bool,
     /// Frames left out because they were damaged.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skipped: Vec<String>,
@@ -145,7 +149,8 @@ pub fn finetune(
     let (listed, counts) = read_labels(clouds.as_ref(), &frames, observer)?;
     let n_classes = classes.names().len() - 1;
     let mut network = Segmenter::new(&config.student, &config.batch, n_classes, config.seed, device)?
-        .with_precision(config.precision)?;
+        .with_precision(config.precision)?
+        .with_memory_limit(config.memory_limit)?;
     if let Some(weights) = weights {
         network.load(weights, &config.batch, &classes, observer)?;
     }
@@ -179,6 +184,7 @@ pub fn finetune(
 fn forgive(config: &FinetuneConfig, there: &mut FinetuneConfig) {
     there.data.workers = config.data.workers;
     there.data.memory_mib = config.data.memory_mib;
+    there.memory_limit = config.memory_limit;
     there.checkpoint = config.checkpoint.clone();
 }
 
@@ -407,7 +413,8 @@ impl Run<'_> {
             return Ok(None);
         }
         let (voxels, row_of_voxel) = self.network.input(&batch)?;
-        let scores: Tensor = self.network.train(&voxels, self.config.trunk)?;
+        let (scores, recompute) = self.network.train(&voxels, self.config.trunk)?;
+        line.convolutions_again |= recompute == Recompute::Convolutions;
         watch.lap(&mut line.seconds.student);
         let mut targets = vec![0; batch.coords.len()];
         for (&row, &class) in row_of_voxel.iter().zip(&batch.class_of_voxel) {

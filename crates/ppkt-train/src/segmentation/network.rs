@@ -5,12 +5,14 @@ use std::path::Path;
 
 use candle_core::{Device, Tensor, Var};
 use ppkt_data::{Classes, CloudConfig, LabelledBatch};
-use ppkt_sparse::{LoadMode, Precision, SparseTensor, VarStore, rows_of_input};
+use ppkt_sparse::{LoadMode, Precision, Recompute, SparseTensor, VarStore, rows_of_input};
 use ppkt_student::{MinkUNet, MinkUNetConfig, State};
+use ppkt_teacher::ByteSize;
 
 use super::config::{FinetuneConfig, FinetuneStudentConfig, Trunk};
 use crate::error::{Result, TrainError};
 use crate::inference::Inference;
+use crate::memory::MemoryLimit;
 use crate::observer::Observer;
 use crate::weights::Weights;
 
@@ -27,6 +29,7 @@ pub(crate) struct Segmenter {
     frozen: MinkUNet,
     /// A trunk that stays as it is, as it was when weights were last loaded.
     frozen_trunk: Inference,
+    memory: MemoryLimit,
 }
 
 /// The settings that weights bring along, as keys and TOML values for [`resolve`](crate::resolve): architecture, first
@@ -71,13 +74,19 @@ impl Segmenter {
         let network = MinkUNet::new(&config, store.builder(device))?;
         let frozen = MinkUNet::new(&config, store.frozen(device))?;
         let frozen_trunk = Inference::new(&frozen);
-        Ok(Self { store, config, device: device.clone(), network, frozen, frozen_trunk })
+        let memory = MemoryLimit::new(ByteSize(0), device)?;
+        Ok(Self { store, config, device: device.clone(), network, frozen, frozen_trunk, memory })
     }
 
     /// The same, trained with numbers of another precision; a frozen trunk stays in f32.
     pub(crate) fn with_precision(self, precision: Precision) -> Result<Self> {
         crate::precision::check(precision, &self.device)?;
         Ok(Self { network: self.network.with_precision(precision)?, ..self })
+    }
+
+    /// The same, whose training steps keep to so much memory; 0 for no limit.
+    pub(crate) fn with_memory_limit(self, limit: ByteSize) -> Result<Self> {
+        Ok(Self { memory: MemoryLimit::new(limit, &self.device)?, ..self })
     }
 
     /// Takes over the weights of a file as far as they fit, and tells what did not; the head of a network for another
@@ -146,16 +155,19 @@ impl Segmenter {
         Ok((voxels.send(&self.device)?, rows_of_input(&order)))
     }
 
-    /// Scores of all voxels, recorded for gradients.
+    /// Scores of all voxels, recorded for gradients, and what the backward pass computes again.
     ///
     /// # Shapes
     /// `[N, classes]`, rows in the order of `voxels`.
-    pub(crate) fn train(&self, voxels: &SparseTensor, trunk: Trunk) -> Result<Tensor> {
-        let scores = match trunk {
-            Trunk::Trained => self.network.forward(voxels, true)?,
-            Trunk::Frozen => self.network.head(&self.frozen_trunk.backbone(voxels)?)?,
+    pub(crate) fn train(&self, voxels: &SparseTensor, trunk: Trunk) -> Result<(Tensor, Recompute)> {
+        let (scores, recompute) = match trunk {
+            Trunk::Trained => {
+                let recompute = self.memory.recompute(&self.network, voxels)?;
+                (self.network.forward_with(voxels, true, recompute)?, recompute)
+            }
+            Trunk::Frozen => (self.network.head(&self.frozen_trunk.backbone(voxels)?)?, Recompute::default()),
         };
-        Ok(scores.features().clone())
+        Ok((scores.features().clone(), recompute))
     }
 
     /// The network as it is now, for measuring.

@@ -79,6 +79,12 @@ fn resolve(arguments: &BenchLabels) -> Result<ComparisonConfig> {
             arguments.teacher.as_ref().map(|uri| ("pretrain.teacher.uri".to_owned(), pretrain::quoted(uri))),
         );
     }
+    if let Some(limit) = &arguments.memory_limit {
+        set.push(("finetune.memory_limit".to_owned(), pretrain::quoted(limit)));
+        if arguments.from.is_none() {
+            set.push(("pretrain.memory_limit".to_owned(), pretrain::quoted(limit)));
+        }
+    }
     set.extend(pretrain::overrides(&arguments.set)?);
     let mut config: ComparisonConfig = ppkt_train::resolve(&recipe, &set)?;
     if arguments.from.is_some() {

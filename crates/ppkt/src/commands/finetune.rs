@@ -47,6 +47,8 @@ fn resolve(arguments: &Finetune, usual: &str) -> Result<FinetuneConfig> {
     set.extend(arguments.data.iter().map(|data| ("data.train".to_owned(), pretrain::quoted(data))));
     set.extend(arguments.share.iter().map(|share| ("labels.share".to_owned(), share.to_string())));
     set.extend(arguments.precision.map(|p| ("precision".to_owned(), pretrain::quoted(p.name()))));
+    let limit = arguments.memory_limit.iter();
+    set.extend(limit.map(|limit| ("memory_limit".to_owned(), pretrain::quoted(limit))));
     set.extend(pretrain::overrides(&arguments.set)?);
     Ok(ppkt_train::resolve(&recipe, &set)?)
 }

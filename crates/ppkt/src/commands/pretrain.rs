@@ -32,6 +32,7 @@ fn resolve(arguments: &Pretrain) -> Result<PretrainConfig> {
         ("teacher.uri", arguments.teacher.as_ref()),
         ("teacher.cache", arguments.cache.as_ref()),
         ("teacher.cache_limit", arguments.cache_limit.as_ref()),
+        ("memory_limit", arguments.memory_limit.as_ref()),
     ]);
     set.extend(arguments.precision.map(|p| ("precision".to_owned(), quoted(p.name()))));
     set.extend(overrides(&arguments.set)?);

@@ -222,6 +222,24 @@ fn a_device_that_is_not_there_is_said_and_never_replaced() {
 }
 
 #[cfg(target_os = "linux")]
+/// More than there is room for is said before it is tried; a run that is resumed may have more.
+#[test]
+fn a_memory_limit_that_is_too_low_names_what_is_needed() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("run");
+    let limited = |limit: &str, more: &[&str]| {
+        finish(ppkt().args(small_run(&out)).arg("steps=2").args(["--memory-limit", limit]).args(more))
+    };
+    assert_fails(&limited("plenty", &[]), 2, &["memory_limit", "512MiB"]);
+    assert!(!out.exists());
+    assert_fails(
+        &limited("1MB", &[]),
+        1,
+        &["voxels needs", "MiB", "--precision bf16", "optimizer.accumulate"],
+    );
+    assert_done(&limited("64GB", &["--resume"]));
+}
+
 #[test]
 fn a_full_standard_output_is_an_error_and_a_closed_one_is_none() {
     let full = |arguments: &str| {
