@@ -187,7 +187,7 @@ pub enum Recompute {
     /// Norms, and convolutions that cost no more than some passes over memory.
     #[default]
     Cheap,
-    /// Every convolution: of a residual block only its end is kept. Takes about a third more time.
+    /// Every convolution: of a residual block only its end is kept. Takes the time of one more forward pass of the convolutions.
     Convolutions,
 }
 

@@ -18,7 +18,9 @@ impl Moment {
     /// `n` zeros.
     pub(super) fn zeros(n: usize, device: &Device) -> Result<Self> {
         match device {
-            Device::Cpu => Ok(Self::Cpu(vec![0.0; n])),
+            // Written now: zeros from the system take no memory before the first step, and what is in use before that
+            // is what a memory limit begins with.
+            Device::Cpu => Ok(Self::Cpu(std::iter::repeat_n(0.0, n).collect())),
             #[cfg(feature = "cuda")]
             Device::Cuda(device) => {
                 Ok(Self::Cuda(ppkt_device::launch::Gpu::zeros(device, n)?, device.clone()))

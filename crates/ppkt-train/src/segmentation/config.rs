@@ -26,8 +26,8 @@ pub struct FinetuneConfig {
     /// all sums stay f32). What is measured in between and at the end is computed in f32.
     pub precision: Precision,
     /// Memory that a step may have in use, such as `6GB`: of the GPU where the run is on one, otherwise of the process; 0
-    /// for no limit. Where a step would need more, its backward pass computes again what it would have kept, in about a
-    /// third more time and with the same results; where that does not suffice the run ends. Does not change results.
+    /// for no limit. Where a step would need more, its backward pass computes again what it would have kept, in
+    /// the time of another forward pass and with the same results; where that does not suffice the run ends.
     pub memory_limit: ByteSize,
     /// Where training begins: a run folder or a .safetensors file; empty for random weights ("from scratch").
     pub from: String,
