@@ -49,6 +49,7 @@ impl Run {
             .with_context(|| format!("no packed archive was unpacked here: {:?}", self.from))?;
         let list: Vec<Packed> = serde_json::from_slice(&list).context("the list of executables")?;
         let list: Vec<Packed> = list.into_iter().filter(|p| p.name.contains(&self.only)).collect();
+        ensure!(!list.is_empty(), "no executable of the archive has {:?} in its name", self.only);
         let folders = folders();
         let mut results = Results { gpus: gpus(), date: ppkt_train::today(), ..Results::default() };
         results.problem = self.problem(&list, &folders);
