@@ -96,8 +96,10 @@ pub(super) struct Built {
 }
 
 impl Built {
+    /// A name of its own: a crate may have a test and a bench of one name.
     pub(super) fn label(&self) -> String {
-        format!("{}--{}", self.krate, self.target.name)
+        let kind = if self.is_bench() { "bench" } else { "test" };
+        format!("{kind}--{}--{}", self.krate, self.target.name)
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -227,6 +229,7 @@ pub(super) fn benches(root: &Path) -> Result<Vec<(String, String)>> {
 /// Copies an executable without what only a debugger needs.
 fn take(built: &Built, kind: Kind, name: &str, folder: &Path, list: &mut Vec<Packed>) -> Result<()> {
     let path = folder.join(name);
+    ensure!(!path.exists(), "two executables are called {name}, and one of them would be lost");
     std::fs::copy(&built.executable, &path)
         .with_context(|| format!("cannot copy {}", built.executable.display()))?;
     strip(&path)?;
@@ -267,6 +270,17 @@ fn archive(folder: &Path, out: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_test_and_a_bench_of_one_name_stay_two() {
+        let built = |kind: &str| Built {
+            krate: "crate".into(),
+            target: Target { name: "same".into(), kind: vec![kind.into()], src_path: PathBuf::new() },
+            executable: PathBuf::new(),
+            folder: PathBuf::new(),
+        };
+        assert_ne!(built("test").label(), built("bench").label());
+    }
 
     #[test]
     fn only_sources_with_a_test_over_devices_are_packed() {
