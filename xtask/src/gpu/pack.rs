@@ -57,7 +57,7 @@ impl Pack {
             println!("── benches of devices");
             let benches = benches(&root)?;
             // With the program's features, so that nothing is built twice.
-            let mut arguments = vec!["bench", "--no-run", "--package", "ppkt", "--features", "ppkt/cuda"];
+            let mut arguments = vec!["test", "--no-run", "--package", "ppkt", "--features", "ppkt/cuda"];
             for (krate, bench) in &benches {
                 arguments.extend(["--package", krate, "--bench", bench]);
             }
